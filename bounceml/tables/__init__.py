@@ -1,0 +1,220 @@
+"""The fact files and the one place that reads them; each is read and checked on first use.
+
+taxonomy.toml   categories, groups and the documented rows, with cause and remedy in both languages
+rules.toml      patterns that vote for a category, each with its source, one text it hits and one it must miss
+codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category each stands for, where it stands for one
+providers.csv   providers' own codes and their documented meaning
+blocklists.csv  DNS blocklist zones and who runs them
+words_zh.txt    our word list for Chinese
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from bounceml.errors import DataError
+from bounceml.values import Category, DocumentedRow
+
+_HERE = Path(__file__).parent
+LANGUAGES = ("en", "zh")
+PERMANENCES = ("permanent", "temporary", "by_code", "unknown")
+ACTORS = ("sender", "sender_admin", "recipient", "recipient_admin", "nobody")
+ACTIONS = (
+    "suppress",
+    "fix_address",
+    "retry",
+    "slow_down",
+    "fix_message",
+    "fix_sender",
+    "ask_recipient",
+    "contact_postmaster",
+    "review",
+    "none",
+)
+
+
+class When(NamedTuple):
+    """A documented row takes verdicts of ``category`` whose template matches ``pattern``.
+
+    Patterns stay text until one is needed: compiling all of them would cost each start 10 ms.
+    """
+
+    documented: str
+    category: str
+    pattern: str
+
+
+class Taxonomy(NamedTuple):
+    """Every category, group and documented row, keyed by id, in the order of the file."""
+
+    groups: dict[str, dict[str, str]]
+    categories: dict[str, Category]
+    documented: dict[str, DocumentedRow]
+    whens: tuple[When, ...]
+
+
+class Rule(NamedTuple):
+    """A pattern on templates that votes for a category; ``hit`` and ``miss`` are its proof."""
+
+    id: str
+    category: str
+    pattern: str
+    source: str
+    hit: str
+    miss: str
+
+
+class ProviderCode(NamedTuple):
+    """A code that a provider documents as its own (``MI:SPF``, ``5.7.509``) and what it stands for."""
+
+    provider: str
+    code: str
+    category: str
+    meaning: str
+    source: str
+
+
+class Blocklist(NamedTuple):
+    """A DNS blocklist: its zone or site, and a short name of who runs it."""
+
+    zone: str
+    operator: str
+    source: str
+
+
+def open_table(name: str) -> IO[bytes]:
+    """Open a fact file of this package for reading as bytes."""
+    return (_HERE / name).open("rb")
+
+
+def _toml(name: str) -> dict[str, Any]:
+    with open_table(name) as file:
+        return tomllib.load(file)
+
+
+def _csv(name: str) -> list[dict[str, str]]:
+    text = (_HERE / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
+    if value not in allowed:
+        raise DataError(f"taxonomy.toml, {where}: {value!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+def _both(texts: dict[str, str], where: str) -> dict[str, str]:
+    for language in LANGUAGES:
+        if not texts.get(language):
+            raise DataError(f"taxonomy.toml, {where}: write the text in {language!r}")
+    return {language: texts[language] for language in LANGUAGES}
+
+
+def _category(block: dict[str, Any]) -> Category:
+    name = block["id"]
+    return Category(
+        id=name,
+        group=block["group"],
+        name=_both(block["name"], f"{name}.name"),
+        cause=_both(block["cause"], f"{name}.cause"),
+        remedy=_both(block["remedy"], f"{name}.remedy"),
+        permanence=_one_of(block["permanence"], PERMANENCES, name),
+        who_acts=_one_of(block["who_acts"], ACTORS, name),
+        action=_one_of(block["action"], ACTIONS, name),
+        may_suppress=block["may_suppress"],
+        documented=block.get("documented"),
+    )
+
+
+def _documented(block: dict[str, Any]) -> DocumentedRow:
+    name = block["id"]
+    return DocumentedRow(
+        id=name,
+        row=block["row"],
+        name=_both(block["name"], f"{name}.name"),
+        cause=_both(block["cause"], f"{name}.cause"),
+        remedy=_both(block["remedy"], f"{name}.remedy"),
+    )
+
+
+@cache
+def taxonomy() -> Taxonomy:
+    """Return the taxonomy.
+
+    Raises
+    ------
+    DataError
+        Where the file names a group, row or category it does not define, or lacks a text in one language.
+
+    """
+    data = _toml("taxonomy.toml")
+    groups = {block["id"]: _both(block["name"], block["id"]) for block in data["group"]}
+    categories = {block["id"]: _category(block) for block in data["category"]}
+    documented = {block["id"]: _documented(block) for block in data["documented"]}
+    whens = tuple(When(block["id"], when["category"], when["pattern"]) for block in data["documented"] for when in block.get("when", []))
+    for category in categories.values():
+        if category.group not in groups:
+            raise DataError(f"taxonomy.toml, {category.id}: group {category.group!r} is not defined")
+        if category.documented and category.documented not in documented:
+            raise DataError(f"taxonomy.toml, {category.id}: documented row {category.documented!r} is not defined")
+    for when in whens:
+        if when.category not in categories:
+            raise DataError(f"taxonomy.toml, {when.documented}: category {when.category!r} is not defined")
+    return Taxonomy(groups, categories, documented, whens)
+
+
+def documented_row(category: str, template: str) -> str | None:
+    """Return the id of the documented row a verdict falls under, or None where the table has no row for it."""
+    known = taxonomy()
+    for when in known.whens:
+        if when.category == category and re.search(when.pattern, template, re.IGNORECASE):
+            return when.documented
+    return known.categories[category].documented
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Return the rules in the order of their file: the first that hits decides."""
+    return tuple(
+        Rule(block["id"], block["category"], block["pattern"], block["source"], block["hit"], block["miss"])
+        for block in _toml("rules.toml")["rule"]
+    )
+
+
+@cache
+def status_codes() -> dict[str, str]:
+    """Return the category that an enhanced status code stands for, keyed by its subject and detail ("1.1").
+
+    Codes that say too little alone (X.0.0, X.7.1, …) have no category in the table and are left out.
+    """
+    return {row["code"]: row["category"] for row in _csv("codes.csv") if row["category"]}
+
+
+@cache
+def provider_codes() -> dict[str, ProviderCode]:
+    """Return the providers' own codes, keyed by the code as it stands in a reply."""
+    return {row["code"]: ProviderCode(**row) for row in _csv("providers.csv")}
+
+
+@cache
+def _blocklists() -> dict[str, Blocklist]:
+    return {row["zone"]: Blocklist(**row) for row in _csv("blocklists.csv")}
+
+
+def blocklist_of(host: str) -> Blocklist | None:
+    """Return the DNS blocklist that a lower-case host name belongs to, or None.
+
+    >>> blocklist_of("zen.spamhaus.org").operator
+    'spamhaus'
+    """
+    lists = _blocklists()
+    labels = host.split(".")
+    for start in range(len(labels) - 1):
+        if found := lists.get(".".join(labels[start:])):
+            return found
+    return None
