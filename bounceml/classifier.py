@@ -1,0 +1,86 @@
+"""The one wiring of the predict line; the command line, Python callers and the evaluation all come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from bounceml import artefact, decide, explain, rules, tables, text
+from bounceml.errors import UsageError
+from bounceml.model import Model
+from bounceml.values import Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict
+
+
+def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Decision:
+    """Return the decision on a reading, given the model's scores of its template."""
+    return decide.decide(
+        scores,
+        rules.provider_votes(reading.text),
+        rules.rule_votes(reading.template),
+        rules.code_votes(reading.codes),
+        thresholds,
+        reading.has_words,
+    )
+
+
+class Classifier:
+    """Says why a mail bounced.
+
+    Examples
+    --------
+    >>> verdict = Classifier.load().classify("552 5.2.2 mailbox full")
+    >>> verdict.category, verdict.suppress
+    ('mailbox_full', False)
+
+    """
+
+    def __init__(self, model: Model, thresholds: Thresholds, lang: str = "en") -> None:
+        if lang not in tables.LANGUAGES:
+            raise UsageError(f"no texts in language {lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
+        self.model = model
+        self.thresholds = thresholds
+        self.lang = lang
+
+    @classmethod
+    def load(cls, folder: Path | str | None = None, lang: str = "en", threshold: float | None = None) -> Classifier:
+        """Open a model folder (the default model where none is named).
+
+        Parameters
+        ----------
+        folder
+            A folder that ``bounceml train`` wrote.
+        lang
+            Language of cause and remedy, ``en`` or ``zh``.
+        threshold
+            Probability (0-1) from which the model decides, in place of the one measured in training.
+
+        Raises
+        ------
+        ModelError
+            Where the folder cannot be trusted or understood.
+
+        """
+        opened = artefact.load(Path(folder) if folder else artefact.default_folder())
+        thresholds = opened.thresholds
+        if threshold is not None:
+            thresholds = thresholds._replace(model=threshold)
+        return cls(Model(opened), thresholds, lang)
+
+    def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
+        """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
+        if isinstance(reply, str):
+            reply = Reply(reply)
+        if reply.error is not None:
+            return explain.unreadable(reply, self.lang, self.model.name)
+        reading = text.read(reply)
+        decision = judge(self.model.scores(reading.template), reading, self.thresholds)
+        evidence: Iterable[Evidence] = decision.evidence
+        if explained:
+            evidence = chain(evidence, self.model.contributions(reading.template, decision.category))
+        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.lang, self.model.name)
+
+    def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
+        """Yield a verdict for each reply, in order."""
+        for reply in replies:
+            yield self.classify(reply, explained)

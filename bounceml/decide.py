@@ -1,0 +1,74 @@
+"""The policy, as pure functions of values: who decides the category, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bounceml.values import Category, Codes, Decision, Policy, Score, Thresholds, Vote
+
+UNKNOWN = "unknown"
+
+
+def decide(
+    scores: Sequence[Score],
+    provider: Iterable[Vote],
+    rules: Iterable[Vote],
+    codes: Iterable[Vote],
+    thresholds: Thresholds,
+    has_words: bool = True,
+) -> Decision:
+    """Return the category of a reply.
+
+    The order is: a provider's own documented code; the model where its probability reaches the threshold and there are
+    words to judge by (a bare 550 or 5.7.1 decides nothing); the first rule that hits; the enhanced status code; else
+    nobody, and the category is ``unknown``. The iterables are read no further than needed.
+    """
+    best = scores[0]
+    for vote in provider:
+        confidence = max(thresholds.rules, next(s.probability for s in scores if s.category == vote.category))
+        return _decided(vote, confidence, "code", scores)
+    if has_words and best.probability >= thresholds.model:
+        return Decision(best.category, best.probability, "model", (), _others(scores, best.category))
+    for vote in rules:
+        return _decided(vote, thresholds.rules, "rule", scores)
+    for vote in codes:
+        return _decided(vote, thresholds.codes, "code", scores)
+    return Decision(UNKNOWN, best.probability, "nobody", (), _others(scores, UNKNOWN))
+
+
+def _decided(vote: Vote, confidence: float, by: str, scores: Sequence[Score]) -> Decision:
+    return Decision(vote.category, confidence, by, (vote.evidence,), _others(scores, vote.category))
+
+
+def _others(scores: Sequence[Score], chosen: str, most: int = 3) -> tuple[Score, ...]:
+    """The runners-up worth showing: those of at least one in a hundred."""
+    return tuple(s for s in scores[: most + 1] if s.category != chosen and s.probability >= 0.01)[:most]
+
+
+def permanence(category: Category, codes: Codes, try_again: bool) -> str:
+    """Return whether the failure lasts: ``permanent``, ``temporary`` or ``unknown``.
+
+    The category knows best: a limit stays temporary behind a 5yz code. A 4yz code (RFC 5321 section 4.2.1) or the
+    words "try again later" make any other failure temporary: the server itself says that trying again may help.
+    """
+    first = str(codes.reply_code or codes.status or "")[:1]
+    if category.permanence in ("temporary", UNKNOWN):
+        return category.permanence
+    if first == "4" or try_again:
+        return "temporary"
+    if category.permanence == "by_code":
+        return "permanent" if first == "5" else UNKNOWN
+    return category.permanence
+
+
+def policy(category: Category, decision: Decision, codes: Codes, outcome: str, try_again: bool, thresholds: Thresholds) -> Policy:
+    """Return what follows from a decision.
+
+    Suppressing a live address is the costly error: it takes a category that means a dead address, a permanent
+    failure, and a confidence of at least ``thresholds.suppress``.
+    """
+    lasting = permanence(category, codes, try_again)
+    suppress = (
+        category.may_suppress and lasting == "permanent" and outcome in ("failed", UNKNOWN) and decision.confidence >= thresholds.suppress
+    )
+    return Policy(lasting, category.who_acts, "suppress" if suppress else category.action, suppress)

@@ -1,0 +1,32 @@
+"""Each rule votes for a category or stays silent; a vote keeps the words that matched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from bounceml import tables
+from bounceml.values import Codes, Evidence, Vote
+
+_CODE_LIKE = re.compile(r"[A-Za-z0-9][\w:#.-]*\w")
+
+
+def rule_votes(template: str) -> Iterator[Vote]:
+    """Yield the vote of every rule that hits the template, in the order of the rules."""
+    for rule in tables.rules():
+        if match := re.search(rule.pattern, template, re.IGNORECASE):
+            yield Vote(rule.category, Evidence(match[0], rule.id, 1.0))
+
+
+def code_votes(codes: Codes) -> Iterator[Vote]:
+    """Yield what the enhanced status code stands for, where it stands for one category."""
+    if codes.status and (category := tables.status_codes().get(codes.status.partition(".")[2])):
+        yield Vote(category, Evidence(codes.status, "code", 1.0))
+
+
+def provider_votes(text: str) -> Iterator[Vote]:
+    """Yield the documented meaning of each provider's own code in a normalised reply."""
+    known = tables.provider_codes()
+    for candidate in _CODE_LIKE.findall(text):
+        if code := known.get(candidate):
+            yield Vote(code.category, Evidence(candidate, f"code:{code.provider}", 1.0))

@@ -1,0 +1,299 @@
+"""From a reply as received to its template: the masked text that the model and the rules read.
+
+``normalise`` runs the ``STEPS`` in order; ``template`` replaces every blank-separated token by its ``mark``. A mark
+depends on its token alone, so it can be remembered, and streams repeat the same few thousand templates.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from bounceml import tables
+from bounceml.values import Codes, Reading, Reply
+
+if TYPE_CHECKING:
+    import jieba
+
+# --- normalising ------------------------------------------------------------------------------------------------
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\ufeff]")
+# Web pages hide addresses behind this text; a pasted reply then has it where the address was.
+_HIDDEN_ADDRESS = re.compile(r"\[email\s*protected\]", re.IGNORECASE)
+# "550-5.1.1 first\n550 5.1.1 last" (RFC 5321 section 4.2.1), also where the line ends are already lost.
+_CONTINUATION = re.compile(r"(?<=\S)\s*(?:\r?\n|\s)\s*([245]\d\d)-(?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
+_LAST_LINE = re.compile(r"\s*\r?\n\s*([245]\d\d)[ ](?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
+_FIRST_CODE = re.compile(r"([245]\d\d)-(?=\S| )")
+_BLANKS = re.compile(r"\s+")
+
+
+def _one_form(text: str) -> str:
+    """Full-width and compatibility characters in their plain form (Unicode NFKC), control characters gone."""
+    return _CONTROL.sub("", unicodedata.normalize("NFKC", text))
+
+
+def _hidden_addresses(text: str) -> str:
+    return _HIDDEN_ADDRESS.sub("hidden@address.invalid", text)
+
+
+def _join_lines(text: str) -> str:
+    """Join a multi-line reply: the code stays once, at its front (RFC 5321 section 4.2.1)."""
+    first = _FIRST_CODE.search(text)
+    if not first:
+        return text
+    code = first[1]
+
+    def drop(match: re.Match[str]) -> str:
+        return " " if match[1] == code else match[0]
+
+    head, tail = text[: first.end()], text[first.end() :]
+    tail = _LAST_LINE.sub(drop, _CONTINUATION.sub(drop, tail))
+    return f"{head[:-1]} {tail}"
+
+
+def _single_blanks(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip()
+
+
+STEPS = (_one_form, _hidden_addresses, _join_lines, _single_blanks)
+
+
+def normalise(text: str) -> str:
+    r"""Return ``text`` in one form: NFKC, multi-line replies joined, single blanks; case is kept.
+
+    >>> normalise("550-5.1.1 The email account\r\n550 5.1.1 does not exist")
+    '550 5.1.1 The email account does not exist'
+    """
+    for step in STEPS:
+        text = step(text)
+    return text
+
+
+# --- codes ------------------------------------------------------------------------------------------------------
+
+# A reply code counts only where replies begin: at the front (an address may stand before it), after the words that
+# introduce a reply, or before an enhanced code. A size or a limit of 552 is no code.
+_REPLY_CODE = re.compile(
+    r"""(?:^(?:<?[^\s<>]*@[^\s<>]*>?\s*[:.,]*\s*)?["'(<\[]?
+        |\b(?:said|says|smtp|reply|replied|response|responded(?:\ with)?|returned|answered|because|reason|error|code|status
+             |x-unix|rejected|failed|bounced)
+          \s*[:;=]?\s*["'(<\[#]?
+        |[:;]\s*["'(<]?(?=[245]\d\d[ -]\#?[245]\.\d{1,3}\.\d)
+        |<<<\s*
+        |(?:原因|退回|错误|錯誤|代码|信息|返回)\s*[:;是]*\s*["'(]?)
+        ([245][0-5]\d)(?=$|[-\s<>:;,.)\]"'\#]\D|[-\s\#(]*[245]\.\d{1,3}\.\d|[-\s]*$|[A-Z])""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CODE_BEFORE_STATUS = re.compile(r"(?<![\d.])([245][0-5]\d)[-\s(#]+(?=[245]\.\d{1,3}\.\d{1,3}(?![\d.]))")
+# Not inside an IP address or a version: "[203.5.2.2]", "version 4.9.2" (RFC 3463 section 2: class.subject.detail).
+_STATUS = re.compile(r"(?<![\d.])(?<!\bv)(?<!version )([245]\.[0-7]\.\d{1,3})(?![\d]|\.\d)", re.IGNORECASE)
+
+
+def codes(text: str) -> Codes:
+    """Return the reply code and enhanced status code of a normalised reply.
+
+    Examples
+    --------
+    >>> codes("552 5.2.2 mailbox full")
+    Codes(reply_code=552, status='5.2.2')
+    >>> codes("refused by [203.5.2.2], limit is 552 bytes")
+    Codes(reply_code=None, status=None)
+
+    """
+    match = _CODE_BEFORE_STATUS.search(text) or _REPLY_CODE.search(text)
+    reply_code = int(match[1]) if match else None
+    found = _STATUS.findall(text)
+    agreeing = [status for status in found if reply_code and status[0] == str(reply_code)[0]]
+    return Codes(reply_code, (agreeing or found or [None])[0])
+
+
+# --- an expired message that tells its last error ---------------------------------------------------------------
+
+# "554 5.4.7 … (last transfail: 452 4.2.2 …)", "Message expired: … <421 4.4.2 …>": the inner reply is the cause.
+_LAST_ERROR = re.compile(
+    r"""(?:\blast\ (?:transfail|error|attempt|response|reply|smtp\ error|status)[^:]{0,60}:\s*
+        |\bexpired\b[^<]{0,80}<(?=[245]\d\d[\s-]))
+        (?P<inner>[^)>]{8,})[)>]?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_EXPIRED = re.compile(
+    r"\b[45]\.4\.7\b|\b(?:message|mail|delivery time|retry time)\w* (?:has |is |was |been )*(?:expired|too old|exceeded)\b"
+    r"|\bqueue\w*\b.{0,20}\btoo long\b|\btoo long\b.{0,20}\bqueue|\bretry time(?:out)? (?:not reached|exceeded)"
+    r"|\bqueued? timeout\b|队列.{0,8}(?:过长|超时)|\bgiv(?:en|ing) up\b.{0,40}\b(?:days?|hours?)\b",
+    re.IGNORECASE,
+)
+
+
+def _unwrap(text: str) -> tuple[str, bool]:
+    """Return the reply that tells the cause, and whether the message expired around it."""
+    match = _LAST_ERROR.search(text)
+    if match and _EXPIRED.search(text):
+        return match["inner"].strip(), True
+    return text, False
+
+
+# --- the template -----------------------------------------------------------------------------------------------
+
+_FILES = (
+    "exe|zip|rar|dat|eml|html?|php|cgi|asp|aspx|shtml|js|vbs|scr|pif|bat|com_|txt|doc|docx|pdf|c|cf|conf|cpp|py|pl|sh|log|db|qmail|forward"
+)
+MARKS = re.compile(
+    rf"""(?P<url>(?:https?|ftp)://[^\s<>"']+|www\.[^\s<>"']+)
+        |(?P<addr><?(?:"[^"\s]*"|[^\s<>"'(),;:\[\]]+)@\[?[^\s<>"'(),;:\[\]!?]*[^\s<>"'(),;:\[\]!?.]\]?>?)
+        |(?P<ip>\[?(?<![\d.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\d.]*\d)(?::\d+)?\]?
+          |\[?(?<!\w)(?:[0-9a-fA-F]{{1,4}}:){{1,6}}(?::[0-9a-fA-F]{{1,4}}){{1,6}}(?!\w)\]?|\[?(?<!\w)(?:[0-9a-fA-F]{{1,4}}:){{7}}[0-9a-fA-F]{{1,4}}(?!\w)\]?)
+        |(?P<status>(?<![\d.])[245]\.\d{{1,3}}\.\d{{1,3}}(?![\d]|\.\d))
+        |(?P<host>(?<![\w.-])(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9])?\.)+(?!(?:{_FILES})\b)(?:[a-z]{{2,24}}|[A-Z]{{2,24}}|xn--[a-z0-9-]+)\b\.?)
+        |(?P<id>(?<![A-Za-z0-9])(?=[A-Za-z0-9]*\d)(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{{9,}}(?:[-.][A-Za-z0-9]+)*|(?<![A-Za-z0-9])[0-9a-f]{{4,}}(?:-[0-9a-f]{{4,}})+)
+        |(?P<num>(?<![A-Za-z_\d])\d+(?:[.,:/-]\d+)*)""",
+    re.VERBOSE,
+)
+_BARE_CODE = re.compile(r"[245][0-5]\d")
+_PATH_WORD = re.compile(r"[a-z]{3,}")
+_NESTED = re.compile(r"[<\[(]*<(addr|ip|host)>[>\])]*")
+
+
+def _mark_url(url: str) -> str:
+    """A help link often names the reason; its path words stay, its host and numbers do not."""
+    host, _, path = re.sub(r"^[a-z]+://", "", url.lower()).partition("/")
+    words = " ".join(_PATH_WORD.findall(path)[:6])
+    listed = tables.blocklist_of(host)
+    return f"<url> {f'dnsbl:{listed.operator} ' if listed else ''}{words}".strip()
+
+
+def _mark_host(host: str) -> str:
+    listed = tables.blocklist_of(host.rstrip(".").lower())
+    return f"dnsbl:{listed.operator}" if listed else "<host>"
+
+
+def _mark_num(number: str) -> str:
+    return number if _BARE_CODE.fullmatch(number) else "<num>"
+
+
+def _mark_one(match: re.Match[str]) -> str:
+    kind, found = str(match.lastgroup), match[0]
+    if kind == "url":
+        return _mark_url(found)
+    if kind == "host":
+        return _mark_host(found)
+    if kind == "num":
+        return _mark_num(found)
+    return found if kind == "status" else f"<{kind}>"
+
+
+@lru_cache(maxsize=65536)
+def mark(token: str) -> str:
+    """Return the token with addresses, hosts, IP addresses, links, ids and numbers replaced by typed marks.
+
+    >>> mark("[192.0.2.7]:"), mark("<joe@example.com>:"), mark("5.1.1"), mark("MI:SPF")
+    ('<ip>:', '<addr>:', '5.1.1', 'mi:spf')
+    """
+    return _NESTED.sub(r"<\1>", MARKS.sub(_mark_one, token)).lower()
+
+
+_CONNECTED = re.compile(r"\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
+_DOMAIN = re.compile(r"@([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
+
+
+def relations(text: str, recipient: str | None) -> Iterator[str]:
+    """Yield what stands between the parts of a reply and is lost by masking.
+
+    ``rel:host=domain``: the host connected to is the recipient's own domain, so no mail exchanger was found.
+    """
+    connected = _CONNECTED.search(text)
+    domain = _DOMAIN.search(recipient or text)
+    if connected and domain and connected[1].lower() == domain[1].lower():
+        yield "rel:host=domain"
+
+
+def template(text: str, recipient: str | None = None) -> str:
+    """Return the masked form of a normalised reply, its relations at the end.
+
+    >>> template("host mx.example.net[192.0.2.1] said: 552 Too big: 7372800 bytes")
+    'host <host><ip> said: 552 too big: <num> bytes'
+    """
+    return " ".join([*map(mark, text.split()), *relations(text, recipient)])
+
+
+# A letter outside of marks: codes and masked names alone tell no cause.
+_WORD = re.compile(r"(?<![<:=\w])[^\W\d_]{2,}")
+
+
+def read(reply: Reply) -> Reading:
+    """Make a reply ready to judge: normalised, unwrapped, masked, its codes found.
+
+    A report's own Status field stands in where the text has no enhanced code.
+    """
+    text = normalise(reply.text)
+    inner, expired = _unwrap(text)
+    found = codes(inner)
+    masked = template(inner, reply.recipient)
+    if found.status is None and reply.status:
+        found = found._replace(status=reply.status)
+        masked = f"{reply.status} {masked}"
+    return Reading(text, masked, found, expired or bool(_EXPIRED.search(text)), bool(_WORD.search(masked)))
+
+
+# --- tokens and features ----------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r"<\w+>|(?:rel|dnsbl):[\w=.-]+|[245]\.\d{1,3}\.\d{1,3}|[a-z]{2}:[a-z0-9]{3,4}\b|\w+(?:'[a-z]+)?")
+_STATUS_TOKEN = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})")
+
+
+def _is_han(character: str) -> bool:
+    """Say whether a character is Chinese; a comparison, as compiling a class of 30,000 characters costs 3 ms."""
+    return "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
+
+
+@cache
+def _chinese() -> jieba.Tokenizer:
+    """Jieba with our own word list; its own dictionary (5 MB, half a second) is never read."""
+    import jieba
+
+    tokenizer = jieba.Tokenizer()
+    with tables.open_table("words_zh.txt") as words:
+        tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(words)
+    tokenizer.initialized = True
+    return tokenizer
+
+
+def tokens(masked: str) -> list[str]:
+    """Split a template into words, marks and codes; Chinese is cut by jieba with our own word list.
+
+    >>> tokens("550 5.1.1 <addr>: user unknown")
+    ['550', '5.1.1', '<addr>', 'user', 'unknown']
+    """
+    found: list[str] = []
+    for token in _TOKEN.findall(masked):
+        if token.isascii():
+            found.append(token)
+            continue
+        for han, run in groupby(token, _is_han):
+            word = "".join(run)
+            found.extend(_chinese().cut(word, HMM=False) if han else (word,))
+    return found
+
+
+def word_features(masked: str) -> list[str]:
+    """Return the word features of a template: words, pairs of neighbours, and codes without their class."""
+    words = tokens(masked)
+    features = words + [f"{a} {b}" for a, b in pairwise(words)]
+    features += [f"x.{match[2]}" for match in map(_STATUS_TOKEN.fullmatch, words) if match]
+    return features
+
+
+def char_features(masked: str) -> list[str]:
+    """Return the character features of a template: 3 or 4 neighbours inside a word (2 to 4 in Chinese), blanks at its ends."""
+    features: list[str] = []
+    for word in masked.split():
+        if word[0] == "<" and word[-1] == ">":
+            continue
+        padded = f" {word} "
+        shortest = 3 if word.isascii() or not any(map(_is_han, word)) else 2
+        for size in range(shortest, 5):
+            features += [padded[start : start + size] for start in range(len(padded) - size + 1)]
+    return features

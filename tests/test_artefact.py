@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import DATA, MODEL
+
+from bounceml import Classifier, artefact
+from bounceml.errors import ModelError
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MODEL, tmp_path / "model"))
+
+
+def test_changed_arrays_are_refused(copy: Path) -> None:
+    path = copy / artefact.ARRAYS
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ModelError, match=r"arrays\.safetensors: was changed since the model was trained"):
+        Classifier.load(copy)
+
+
+def test_missing_arrays_are_named(copy: Path) -> None:
+    (copy / artefact.ARRAYS).unlink()
+    with pytest.raises(ModelError, match=r"arrays\.safetensors: cannot be read"):
+        Classifier.load(copy)
+
+
+def test_other_format_is_refused(copy: Path) -> None:
+    path = copy / artefact.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": artefact.FORMAT + 1}))
+    with pytest.raises(ModelError, match=f"model format {artefact.FORMAT + 1}, but this version reads format {artefact.FORMAT}; train"):
+        Classifier.load(copy)
+
+
+@pytest.mark.parametrize("content", ["", "not json", "[]"])
+def test_broken_manifest_is_refused(copy: Path, content: str) -> None:
+    (copy / artefact.MANIFEST).write_text(content)
+    with pytest.raises(ModelError, match=r"manifest\.json"):
+        Classifier.load(copy)
+
+
+def test_changed_pipeline_is_never_unpickled(copy: Path) -> None:
+    (copy / artefact.PIPELINE).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(ModelError, match=r"pipeline\.joblib: was changed"):
+        artefact.load_pipeline(copy)
+
+
+def test_committed_model_was_trained_on_the_committed_data() -> None:
+    from bounceml.learning import dataset
+
+    manifest = json.loads((MODEL / artefact.MANIFEST).read_text())
+    assert manifest["data"] == dataset.fingerprint(dataset.load(DATA)), "data/examples changed: run `make train` and commit models/default"
+
+
+def test_committed_report_is_the_models_own() -> None:
+    manifest = json.loads((MODEL / artefact.MANIFEST).read_text())
+    for name in ("report.json", "report.md", "report.html", "card.md"):
+        assert manifest["metrics"]["signature"] in (MODEL / name).read_text(encoding="utf-8")

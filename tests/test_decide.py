@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from bounceml import decide, tables
+from bounceml.values import Codes, Decision, Evidence, Score, Thresholds, Vote
+
+LIMITS = Thresholds(model=0.5, suppress=0.9, rules=0.8, codes=0.7)
+SURE = [Score("mailbox_full", 0.9), Score("user_unknown", 0.1)]
+UNSURE = [Score("mailbox_full", 0.4), Score("user_unknown", 0.3)]
+
+
+def vote(category: str, by: str = "r") -> Vote:
+    return Vote(category, Evidence("x", by, 1.0))
+
+
+def test_order_of_the_deciders() -> None:
+    provider, rule, code = [vote("user_unknown")], [vote("virus")], [vote("greylisted")]
+    assert decide.decide(SURE, provider, rule, code, LIMITS)[:3:2] == ("user_unknown", "code")
+    assert decide.decide(SURE, [], rule, code, LIMITS)[:3:2] == ("mailbox_full", "model")
+    assert decide.decide(UNSURE, [], rule, code, LIMITS)[:3] == ("virus", 0.8, "rule")
+    assert decide.decide(UNSURE, [], [], code, LIMITS)[:3] == ("greylisted", 0.7, "code")
+    assert decide.decide(UNSURE, [], [], [], LIMITS)[:3] == ("unknown", 0.4, "nobody")
+
+
+def test_without_words_the_model_does_not_decide() -> None:
+    assert decide.decide(SURE, [], [], [], LIMITS, has_words=False).category == "unknown"
+
+
+def test_runners_up_leave_out_the_chosen_one() -> None:
+    assert [s.category for s in decide.decide(SURE, [], [], [], LIMITS).alternatives] == ["user_unknown"]
+
+
+@pytest.mark.parametrize(
+    ("category", "code", "try_again", "expected"),
+    [
+        ("user_unknown", 550, False, "permanent"),
+        ("user_unknown", 450, False, "temporary"),
+        ("user_unknown", 550, True, "temporary"),
+        ("rate_limited", 550, False, "temporary"),
+        ("spam_suspected", 550, False, "permanent"),
+        ("spam_suspected", 451, False, "temporary"),
+        ("spam_suspected", None, False, "unknown"),
+        ("unknown", 550, False, "unknown"),
+    ],
+)
+def test_permanence(category: str, code: int | None, try_again: bool, expected: str) -> None:
+    assert decide.permanence(tables.taxonomy().categories[category], Codes(code, None), try_again) == expected
+
+
+@pytest.mark.parametrize(
+    ("category", "confidence", "outcome", "suppress"),
+    [
+        ("user_unknown", 0.95, "failed", True),
+        ("user_unknown", 0.85, "failed", False),
+        ("user_unknown", 0.95, "delayed", False),
+        ("user_unknown", 0.95, "expired", False),
+        ("mailbox_full", 0.99, "failed", False),
+    ],
+)
+def test_suppression_takes_proof(category: str, confidence: float, outcome: str, suppress: bool) -> None:
+    decision = Decision(category, confidence, "model", (), ())
+    found = decide.policy(tables.taxonomy().categories[category], decision, Codes(550, None), outcome, try_again=False, thresholds=LIMITS)
+    assert found.suppress is suppress
+    assert (found.action == "suppress") is suppress
