@@ -1,0 +1,213 @@
+"""Arguments in, one library call, exit code out; nothing here that one could want to import.
+
+A command is a function that takes the parsed arguments and returns the exit code; it imports what it needs itself, so
+that `bounceml --help` and `bounceml predict` start fast. To add one: write the function, add its parser in ``_parser``.
+
+Exit codes: 0 all read; 2 wrong usage, data or model; 3 some inputs could not be read (each has its own row with `error`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from bounceml import __version__
+from bounceml.errors import BouncemlError, UsageError
+
+if TYPE_CHECKING:
+    from bounceml.values import Reply, Verdict
+
+_FORMATS = ("auto", "reply", "eml", "csv", "jsonl")
+_OUTPUTS = ("text", "jsonl", "csv")
+_LANGUAGES = ("en", "zh")
+
+_EXAMPLES = """examples:
+  bounceml predict "552 5.2.2 mailbox full"
+  bounceml predict --lang zh "550 MI:SPF mx.example.com"
+  bounceml predict bounce.eml --to jsonl
+  bounceml predict replies.csv --column diagnostic --to csv -o verdicts.csv
+  journalctl -u app | bounceml predict --to jsonl -
+"""
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a probability; give a number from 0 to 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bounceml", description="Why did this mail bounce, and what should happen next?")
+    parser.add_argument("--version", action="version", version=f"bounceml {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict = commands.add_parser(
+        "predict",
+        help="say why mails bounced",
+        description="Say why mails bounced. An argument that names something on disk is read; anything else is taken as the text itself.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_argument("inputs", nargs="*", metavar="TEXT | PATH", help="a reply, or a file; - or nothing: standard input")
+    predict.add_argument(
+        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
+    )
+    predict.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
+    predict.add_argument("--to", choices=_OUTPUTS, default="text", help="how to write the verdicts (default: %(default)s)")
+    predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of standard output")
+    predict.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of cause and remedy (default: %(default)s)")
+    predict.add_argument("--explain", action="store_true", help="show the words that moved the model")
+    predict.add_argument(
+        "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
+    )
+    predict.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    predict.set_defaults(run=_predict)
+
+    train = commands.add_parser(
+        "train", help="train a model from labelled replies", epilog="example: bounceml train --out models/mine --add mine.jsonl"
+    )
+    train.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="data folder (default: %(default)s)")
+    train.add_argument("--add", type=Path, action="append", default=[], metavar="FILE", help="a further JSONL file of labelled replies")
+    train.add_argument(
+        "--out", type=Path, default=Path("models/default"), metavar="DIR", help="model folder to write (default: %(default)s)"
+    )
+    train.add_argument("--seed", type=int, metavar="N", help="seed (default: the one in train.toml)")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="report how good the verdicts are",
+        description="With FILE: judge its labelled replies with a model. Without: cross-validation by groups over the data folder.",
+        epilog="examples:\n  bounceml evaluate --out reports\n  bounceml evaluate mine.jsonl --model models/mine",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("file", type=Path, nargs="?", metavar="FILE", help="JSONL file of labelled replies (see data/README.md)")
+    evaluate.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="data folder for cross-validation (default: %(default)s)"
+    )
+    evaluate.add_argument("--model", type=Path, metavar="DIR", help="model folder to judge FILE with (default: the one that ships)")
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="also write report.json, report.md and report.html here")
+    evaluate.add_argument("--json", action="store_true", help="print the report as JSON")
+    evaluate.set_defaults(run=_evaluate)
+
+    taxonomy = commands.add_parser("taxonomy", help="list the categories", epilog="example: bounceml taxonomy --lang zh")
+    taxonomy.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the names (default: %(default)s)")
+    taxonomy.set_defaults(run=_taxonomy)
+    return parser
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with -o") from None
+    with file:
+        yield file
+
+
+def _with_progress(replies: Iterable[Reply]) -> Iterable[Reply]:
+    """Count on standard error how many replies were read, where someone is watching."""
+    if not sys.stderr.isatty():
+        return replies
+    from tqdm import tqdm
+
+    counted: Iterable[Reply] = tqdm(replies, unit=" replies", delay=1.0, file=sys.stderr)
+    return counted
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from bounceml import stream
+    from bounceml.classifier import Classifier
+    from bounceml.writers import WRITERS
+
+    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold)
+    replies = _with_progress(stream.replies(arguments.inputs, arguments.format, arguments.column))
+    unread = 0
+
+    def counted() -> Iterator[Verdict]:
+        nonlocal unread
+        for verdict in classifier.classify_all(replies, explained=arguments.explain):
+            if verdict.error:
+                unread += 1
+                print(f"bounceml: {verdict.error}", file=sys.stderr)
+            yield verdict
+
+    with _opened(arguments.output) as out:
+        WRITERS[arguments.to](counted(), out, arguments.lang)
+    return 3 if unread else 0
+
+
+def _say(step: str) -> None:
+    if sys.stderr.isatty():
+        print(f"… {step}", file=sys.stderr)
+
+
+def _need_learning() -> None:
+    try:
+        import sklearn  # noqa: F401  (only to see whether it is there)
+    except ImportError:
+        raise UsageError("training and evaluation need scikit-learn; install it with: pip install 'bounceml[train]'") from None
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    _need_learning()
+    from bounceml.learning import papers, train
+
+    report = train.train(arguments.data, arguments.out, arguments.add, arguments.seed, _say)
+    print(papers.as_text(report))
+    print(f"model written to {arguments.out}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    _need_learning()
+    import json
+
+    from bounceml.learning import papers, train
+
+    report = train.evaluate_file(arguments.file, arguments.model) if arguments.file else train.cross_validate(arguments.data, _say)
+    print(json.dumps(report, ensure_ascii=False) if arguments.json else papers.as_text(report))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for name, content in papers.of_report(report).items():
+            (arguments.out / name).write_text(content, encoding="utf-8")
+    return 0
+
+
+def _taxonomy(arguments: argparse.Namespace) -> int:
+    from bounceml import tables
+
+    known = tables.taxonomy()
+    for group, name in known.groups.items():
+        print(f"{name[arguments.lang]} ({group})")
+        for category in known.categories.values():
+            if category.group == group:
+                print(f"  {category.id:<26}{category.name[arguments.lang]}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except BouncemlError as error:
+        print(f"bounceml: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code

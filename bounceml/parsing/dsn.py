@@ -1,0 +1,215 @@
+"""Delivery status notifications: RFC 3464 and RFC 6533 fields, and the same in Amazon SES's JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from bounceml.parsing import cause, notice
+from bounceml.parsing.parts import Mail
+from bounceml.values import Reply
+
+Block = dict[str, str]
+
+# RFC 3464 section 2.3, with what some servers write instead.
+_FIELD = re.compile(
+    r"[ ]{0,2}(original-recipient|final-recipient|action|status|remote-mta|diagnostic-code|last-attempt-date|will-retry-until|final-log-id"
+    r"|original-envelope-id|reporting-mta|dsn-gateway|received-from-mta|arrival-date|localized-\w+|x-[\w-]+)[ \t]*:[ \t]*(.*)",
+    re.IGNORECASE,
+)
+_PER_RECIPIENT = ("final-recipient", "original-recipient", "x-actual-recipient")
+_RECIPIENT_LINE = re.compile(r"^[ ]{0,2}(?:final|original)-recipient[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_REPORT_LINE = re.compile(
+    r"^[ ]{0,2}(?:(?:final|original)-recipient|reporting-mta|original-envelope-id|action)[ \t]*:", re.IGNORECASE | re.MULTILINE
+)
+_ACTION = re.compile(r"failed|delayed|delivered|relayed|expanded|expired", re.IGNORECASE)
+_ARRIVED = ("delivered", "relayed", "expanded")
+
+
+def read(mail: Mail) -> list[Reply]:
+    """Return the replies of a delivery report, one per failed or delayed recipient.
+
+    A report that only tells of deliveries gives one reply without a recipient, its outcome the first of them.
+    """
+    return _read_json(mail.prose) or _read_fields(mail)
+
+
+def _read_fields(mail: Mail) -> list[Reply]:
+    prose, report = (mail.prose, mail.status) if mail.status else _split_report(mail.prose)
+    blocks = [block for block in _blocks(report) if any(name in block for name in _PER_RECIPIENT)]
+    if not blocks:
+        return []
+    actions = [_action(block) for block in blocks]
+    if all(action in _ARRIVED for action in actions):
+        return [Reply(prose.strip(), outcome=actions[0])]
+    said = {passage.recipient.lower(): passage for passage in notice.passages(prose)}
+    everything = cause.concise(prose)
+    replies: dict[str, Reply] = {}
+    for number, (block, action) in enumerate(zip(blocks, actions, strict=True)):
+        if action not in _ARRIVED:
+            reply = _reply(block, action, said, everything, alone=len(blocks) == 1)
+            replies.setdefault((reply.recipient or str(number)).lower(), reply)
+    return list(replies.values())
+
+
+def _split_report(prose: str) -> tuple[str, str]:
+    """Return the prose, and the fields of a delivery report that lost its boundary, or has none ("Technical report:")."""
+    first = _REPORT_LINE.search(prose)
+    if first is None or not _RECIPIENT_LINE.search(prose):
+        return prose, ""
+    return prose[: first.start()], prose[first.start() :]
+
+
+# --- fields -----------------------------------------------------------------------------------------------------
+
+
+def _blocks(report: str) -> Iterator[Block]:
+    """Yield the field groups of a report, names in lower case, values unfolded.
+
+    Groups end at a blank line (RFC 3464 section 2.1), but some servers put one inside a group and others none between
+    two: a group ends where it has a recipient, and a blank line or a field it has already follows.
+    """
+    block: Block = {}
+    name, blank = "", False
+    for line in report.split("\n"):
+        field = _FIELD.match(line)
+        if not line.strip():
+            name, blank = "", True
+        elif field:
+            name = field[1].lower()
+            if (name in block and _complete(block)) or (blank and _complete(block) and name in (*_PER_RECIPIENT, "action")):
+                yield block
+                block = {}
+            block.setdefault(name, field[2].strip())
+            blank = False
+        elif name and (line.startswith((" ", "\t")) or name == "diagnostic-code"):
+            block[name] = _unfold(block[name], line.strip())
+    if block:
+        yield block
+
+
+def _complete(block: Block) -> bool:
+    return any(name in block for name in _PER_RECIPIENT) and ("action" in block or "diagnostic-code" in block)
+
+
+def _unfold(value: str, line: str) -> str:
+    """Join a folded line; a further line of a multi-line reply (RFC 5321 section 4.2.1) stays a line."""
+    return f"{value}\n{line}" if re.match(r"[245]\d\d[ -]", line) else f"{value} {line}".strip()
+
+
+def _action(block: Block) -> str:
+    found = _ACTION.search(block.get("action", ""))
+    return found[0].lower() if found else "delayed" if "will-retry-until" in block else "failed"
+
+
+def _status(block: Block) -> str | None:
+    found = re.search(r"[245]\.\d{1,3}\.\d{1,3}", block.get("status", ""))
+    return found[0] if found else None
+
+
+def _address(block: Block, *names: str) -> str | None:
+    """Return the address in the first of these fields that has one: ``type; address`` (RFC 3464 section 2.1.2)."""
+    for name in names:
+        kind, separator, value = block.get(name, "").partition(";")
+        value = value if separator and "@" not in kind else block.get(name, "")
+        bracketed = re.search(r"<([^<>]+)>", value)
+        value = (bracketed[1] if bracketed else re.sub(r"\s*\([^()]*\)", "", value)).strip(" \t'\"<>")
+        value = _decode_xtext(value.removeprefix("mailto:"))
+        if value.startswith("@"):  # a source route, "@relay:user@host" (RFC 5321 section 4.1.1.3), or only its relay
+            value = value.partition(":")[2]
+        if value and " " not in value and not value.startswith(("|", "/")):
+            return value
+    return None
+
+
+_UTF8_XTEXT = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+
+
+def _decode_xtext(value: str) -> str:
+    r"""Decode utf-8-addr-xtext (RFC 6533 section 3), and of xtext (RFC 3461 section 4) what it must encode: "+" and "=".
+
+    >>> _decode_xtext(r"\x{4F60}+2Bnews@example.com")
+    '你+news@example.com'
+    """
+
+    def character(match: re.Match[str]) -> str:
+        number = int(match[1], 16)
+        return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else match[0]
+
+    return _UTF8_XTEXT.sub(character, value).replace("+2B", "+").replace("+3D", "=")
+
+
+# --- the text to judge ------------------------------------------------------------------------------------------
+
+_TYPE = re.compile(r"\s*(?:smtp|dns|unknown|x-[\w.-]+)\s*;\s*", re.IGNORECASE)
+
+
+def _completed(text: str, human: str) -> str:
+    """Return a multi-line reply (RFC 5321 section 4.2.1) with its last lines; Sendmail reports the first line only."""
+    code = re.match(r"([245]\d\d)-", text)
+    if code is None or f"{code[1]} " in text:
+        return text
+    _, found, rest = human.partition(text)
+    last = re.search(rf"^{code[1]} .*", rest, re.MULTILINE) if found else None
+    return text + rest[: last.end()] if last else text
+
+
+def _reply(block: Block, action: str, said: dict[str, notice.Passage], everything: str, *, alone: bool) -> Reply:
+    final = _address(block, "final-recipient", "x-actual-recipient", "original-recipient")
+    original = _address(block, "original-recipient")
+    passage = said.get((final or "").lower()) or said.get((original or "").lower())
+    if passage is None and alone and len(said) == 1:
+        passage = next(iter(said.values()))
+    human = passage.text if passage else everything
+    text = _completed(_TYPE.sub("", block.get("diagnostic-code", ""), count=1).strip(), human)
+    if cause.says_nothing(text):
+        text = human if text in human or not re.search(r"[^\W\d]", text) else f"{text}\n{human}".strip()
+    return Reply(
+        text or block.get("action", ""),
+        recipient=final or (passage.recipient if passage else None),
+        original_recipient=original or (passage.original_recipient if passage else None),
+        outcome=action,
+        status=_status(block),
+    )
+
+
+# --- Amazon SES -------------------------------------------------------------------------------------------------
+
+
+def _read_json(prose: str) -> list[Reply]:
+    """Read an Amazon SES notification that stands in a mail.
+
+    Source: "Amazon SNS notification contents for Amazon SES", docs.aws.amazon.com/ses/latest/dg/notification-contents.html
+    """
+    start = prose.find("{")
+    if start < 0 or "Type" not in prose[start : start + 2000]:
+        return []
+    try:
+        event, _ = json.JSONDecoder().raw_decode(prose, start)
+        event = json.loads(event["Message"]) if isinstance(event.get("Message"), str) else event
+    except (ValueError, RecursionError, AttributeError):
+        return []
+    return _event(event) if isinstance(event, dict) else []
+
+
+def _event(event: dict[str, Any]) -> list[Reply]:
+    kind = event.get("notificationType") or event.get("eventType")
+    if kind in ("Delivery", "Complaint"):
+        return [Reply(str(kind), outcome="delivered" if kind == "Delivery" else "not_a_bounce")]
+    bounce = event.get("bounce")
+    if kind != "Bounce" or not isinstance(bounce, dict) or not isinstance(bounce.get("bouncedRecipients"), list):
+        return []
+    sort = f"{bounce.get('bounceType', '')} {bounce.get('bounceSubType', '')}"
+    return [_json_reply(row, sort) for row in bounce["bouncedRecipients"] if isinstance(row, dict)]
+
+
+def _json_reply(row: dict[str, Any], kind: str) -> Reply:
+    block = {
+        "final-recipient": str(row.get("emailAddress", "")),
+        "action": str(row.get("action", "")),
+        "status": str(row.get("status", "")),
+    }
+    text = _TYPE.sub("", str(row.get("diagnosticCode") or ""), count=1).strip() or f"{block['status']} {kind}".strip()
+    return Reply(text, recipient=_address(block, "final-recipient"), outcome=_action(block), status=_status(block))

@@ -1,0 +1,198 @@
+"""From the bytes of a mail to its parts: header fields, the notice's own prose, the delivery report, the returned original.
+
+Bounces are the worst mail there is: boundaries are lost, charsets are wrong, headers are missing. So parts are found by
+what stands in the text (a boundary that is declared anywhere, or a ``--`` line with a ``Content-`` field below it) and
+not by the structure that the header promises. Everything here is one pass over the bytes, and nothing raises.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterator
+from email.errors import HeaderParseError
+from email.header import decode_header
+from email.parser import HeaderParser
+from itertools import islice
+from typing import NamedTuple
+
+from bounceml.parsing import decode
+from bounceml.parsing.original import split_original
+
+_MAX_DELIMITERS = 10_000
+_MAX_HEAD = 65_536
+_MAX_BODY = 2_097_152  # of one part, before decoding; a delivery report on a thousand recipients has 300 KB
+_MAX_PROSE = 65_536
+
+
+class Mail(NamedTuple):
+    """A mail taken apart. ``headers`` has lower-case names and decoded values, the first of each name.
+
+    ``prose`` is what the notice itself says, ``status`` the delivery-status parts, ``original`` the start of the
+    returned original, ``types`` the content types of the mail's own parts.
+    """
+
+    headers: dict[str, str]
+    prose: str
+    status: str
+    original: str
+    types: frozenset[str]
+
+
+class _Part(NamedTuple):
+    delimiter: bytes
+    type: str
+    head: str
+    body: bytes
+
+
+# RFC 3462 section 2 and RFC 6533 section 5; the second and fourth return the header only.
+_ORIGINALS = frozenset(
+    {"message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "text/rfc822-header", "message/partial"}
+)
+_STATUSES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+# Fields of which a mail has at least one; without them the first lines are prose that only looks like fields.
+_MAIL_FIELD = re.compile(
+    r"^(?:from|to|subject|date|received|return-path|message-id|mime-version|content-type|delivered-to|x-failed-recipients|auto-submitted):",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FIELD_START = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
+_END_OF_HEAD = re.compile(rb"\n[ \t]*\n")
+_BOUNDARY = re.compile(rb'boundary[ \t]*=[ \t]*(?:"([^"\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_DELIMITER = re.compile(rb"^--[^\n]*", re.MULTILINE)
+_CONTENT_FIELD_BELOW = re.compile(rb"\nContent-[A-Za-z-]{1,40}[ \t]*:", re.IGNORECASE)
+
+
+def take_apart(raw: bytes) -> Mail:
+    """Return the parts of a mail, whatever its bytes."""
+    lines = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
+    if lines.startswith(b"From "):  # the separator line of an mbox
+        lines = lines.partition(b"\n")[2]
+    parts = list(_parts(lines))
+    texts, statuses, originals = _sort(parts)
+    prose, returned = split_original(_prose(texts))
+    return Mail(
+        headers=_headers(parts[0].head),
+        prose=prose,
+        status="\n\n".join(_decoded(part) for part in statuses),
+        original="\n".join([*(decode.text(part.body[:_MAX_HEAD], _charset(part.head)) for part in originals[:1]), returned]),
+        types=frozenset(part.type for part in (*texts, *statuses, *originals)) | _declared(parts[0].head),
+    )
+
+
+def _parts(raw: bytes) -> Iterator[_Part]:
+    """Cut the mail at its delimiters; the first part is the mail's header with what stands above the first delimiter."""
+    declared = {(quoted or bare).strip() for quoted, bare in islice(_BOUNDARY.findall(raw), 100)}
+    start, name, open_ = 0, b"", True
+    for line in islice(_DELIMITER.finditer(raw), _MAX_DELIMITERS):
+        found = line[0][2:].strip()
+        closes = found not in declared and found.endswith(b"--") and found[:-2] in declared
+        undeclared = b" " not in found and _CONTENT_FIELD_BELOW.match(raw, line.end())
+        if found in declared or closes or undeclared:
+            if open_:
+                yield _part(name, raw[start : line.start()])
+            start, name, open_ = line.end() + 1, found, not closes
+    if open_:
+        yield _part(name, raw[start:])
+
+
+def _part(delimiter: bytes, section: bytes) -> _Part:
+    head, body = b"", section
+    if section.startswith(b"\n"):
+        body = section[1:]
+    elif _FIELD_START.match(section):
+        end = _END_OF_HEAD.search(section)
+        head, body = (section[: end.start()], section[end.end() :]) if end else (section, b"")
+    text = decode.text(head[:_MAX_HEAD], "")
+    if not delimiter and not _MAIL_FIELD.search(text):
+        text, body = "", section
+    kind = re.search(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", text, re.IGNORECASE | re.MULTILINE)
+    return _Part(delimiter, kind[1].lower() if kind else "text/plain", text, body)
+
+
+def _sort(parts: list[_Part]) -> tuple[list[_Part], list[_Part], list[_Part]]:
+    """Return the texts, delivery reports and returned originals among the mail's own parts.
+
+    A returned original reaches to the next delimiter of its own level, so the parts inside it are left out. Texts below
+    a delivery report or an original are footers, or the original once more.
+    """
+    texts: list[_Part] = []
+    statuses: list[_Part] = []
+    originals: list[_Part] = []
+    inside: bytes | None = None
+    for number, part in enumerate(parts):
+        if inside is not None and part.delimiter != inside:
+            continue
+        inside = None
+        if part.type in _ORIGINALS and part.delimiter:
+            originals.append(part)
+            inside = part.delimiter
+        elif part.type in _STATUSES:
+            statuses.append(part)
+        elif part.type.startswith("multipart/") and number + 1 < len(parts):
+            continue
+        elif part.type.startswith(("text/", "multipart/")) and not (texts and (statuses or originals)):
+            texts.append(part)
+        elif part.type.startswith("message/"):
+            originals.append(part)  # a report of another kind; its type tells what the mail is
+    return texts, statuses, originals
+
+
+def _declared(head: str) -> frozenset[str]:
+    """The kind of report that the mail's own header declares (RFC 6522 section 3), written as a content type."""
+    found = re.search(r"report-type[ \t]*=[ \t]*\"?([\w-]+)", head, re.IGNORECASE)
+    return frozenset({f"message/{found[1].lower()}"}) if found else frozenset()
+
+
+# --- text -------------------------------------------------------------------------------------------------------
+
+
+def _prose(texts: list[_Part]) -> str:
+    """The human text: plain text where there is any, else HTML turned into text."""
+    plain = [text for part in texts if part.type != "text/html" and (text := _decoded(part).strip("\n"))]
+    if not any(text.strip() for text in plain):
+        plain = [decode.from_html(_decoded(part)[:_MAX_PROSE]) for part in texts if part.type == "text/html"]
+    return "\n\n".join(plain)[:_MAX_PROSE]
+
+
+def _decoded(part: _Part) -> str:
+    encoding = re.search(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", part.head, re.IGNORECASE | re.MULTILINE)
+    body = part.body[:_MAX_BODY]
+    if encoding and encoding[1].lower() == "base64" and b" " not in body[:300].strip():
+        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
+        body = binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))
+    elif encoding and encoding[1].lower() == "quoted-printable":
+        body = binascii.a2b_qp(body)
+    return decode.text(body, _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _padding(letters: bytes) -> bytes:
+    """The last two or three letters of unpadded base64, padded; a single letter holds no whole byte."""
+    rest = letters[len(letters) // 4 * 4 :]
+    return rest + b"=" * (4 - len(rest)) if len(rest) > 1 else b""
+
+
+def _charset(head: str) -> str:
+    found = re.search(r"charset[ \t]*=[ \t]*\"?([\w.:+-]+)", head, re.IGNORECASE)
+    return found[1].lower() if found else ""
+
+
+# --- header -----------------------------------------------------------------------------------------------------
+
+
+def _headers(head: str) -> dict[str, str]:
+    """The header fields, names in lower case, encoded words (RFC 2047) decoded."""
+    found: dict[str, str] = {}
+    for name, value in HeaderParser().parsestr(head).items():
+        found.setdefault(name.lower(), _decoded_words(" ".join(str(value)[:2000].split())))
+    return found
+
+
+def _decoded_words(value: str) -> str:
+    if "=?" not in value:
+        return value
+    try:
+        words = decode_header(value)
+    except (ValueError, HeaderParseError):
+        return value
+    return "".join(decode.text(word, (charset or "").lower()) if isinstance(word, bytes) else word for word, charset in words)

@@ -1,0 +1,189 @@
+"""The command line as users meet it: output, exit codes, and errors that say what to do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MODEL, ROOT
+
+from bounceml.cli import main
+
+
+def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "bounceml", *arguments], input=stdin, capture_output=True, check=False, cwd=ROOT)
+
+
+def verdicts(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.decode().splitlines()]
+
+
+def test_one_line_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "552 5.2.2 mailbox full"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Mailbox full (mailbox_full, S02)")
+    assert "What to do:" in out
+
+
+def test_chinese_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--lang", "zh", "550 CoremailSys:System is busy."]) == 0
+    out = capsys.readouterr().out
+    assert "解决办法: 请稍后重新发送" in out
+
+
+def test_several_replies_make_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "552 5.2.2 mailbox full", "550 5.1.1 no such user"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].split() == ["Recipient", "Category", "Sure", "Action", "Reply"]
+
+
+def test_lines_from_standard_input() -> None:
+    done = run("predict", "--to", "jsonl", "-", stdin="552 5.2.2 mailbox full\n\n对方邮箱已满\r\n".encode())
+    assert done.returncode == 0
+    assert [row["category"] for row in verdicts(done)] == ["mailbox_full", "mailbox_full"]
+
+
+def test_gb18030_line() -> None:
+    done = run("predict", "--to", "jsonl", "--format", "reply", stdin="552 对方邮箱空间不足\n".encode("gb18030"))
+    assert verdicts(done)[0]["reply"] == "552 对方邮箱空间不足"
+
+
+def test_jsonl_keeps_ids_and_order() -> None:
+    rows = [{"id": 7, "text": "552 mailbox full"}, {"id": "b", "text": "550 5.1.1 no such user"}]
+    done = run("predict", "--to", "jsonl", "--format", "jsonl", "--column", "text", "-", stdin="\n".join(map(json.dumps, rows)).encode())
+    assert [(row["id"], row["category"]) for row in verdicts(done)] == [("7", "mailbox_full"), ("b", "user_unknown")]
+
+
+def test_csv_in_and_out(tmp_path: Path) -> None:
+    table = tmp_path / "replies.csv"
+    table.write_text('id,email,diagnostic\n1,joe@example.com,"552 5.2.2 mailbox full, sorry"\n2,amy@example.com,550 5.1.1 no such user\n')
+    out = tmp_path / "verdicts.csv"
+    assert run("predict", str(table), "--column", "diagnostic", "--to", "csv", "-o", str(out)).returncode == 0
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [(row["id"], row["recipient"], row["category"]) for row in rows] == [
+        ("1", "joe@example.com", "mailbox_full"),
+        ("2", "amy@example.com", "user_unknown"),
+    ]
+    assert rows[0]["source"] == f"{table}:2"
+
+
+def test_mail_gives_a_verdict_for_each_recipient() -> None:
+    done = run("predict", "--to", "jsonl", "tests/mail/dsn-two-recipients.eml")
+    rows = verdicts(done)
+    assert len({row["recipient"] for row in rows}) == len(rows) == 2
+
+
+def test_an_argument_that_is_no_file_is_the_text_itself() -> None:
+    assert verdicts(run("predict", "--to", "jsonl", "no/such/file: mailbox full"))[0]["reply"] == "no/such/file: mailbox full"
+
+
+def test_unreadable_input_has_its_row_and_exit_code_3(tmp_path: Path) -> None:
+    done = run("predict", "--to", "jsonl", str(tmp_path), "552 5.2.2 mailbox full")
+    assert done.returncode == 3
+    first, second = verdicts(done)
+    assert first["error"] == f"{tmp_path}: is a folder; name the files in it"
+    assert second["category"] == "mailbox_full"
+    assert b"is a folder" in done.stderr
+
+
+def test_csv_without_the_column(tmp_path: Path) -> None:
+    table = tmp_path / "replies.csv"
+    table.write_text("id,diagnostic\n1,552 mailbox full\n")
+    done = run("predict", str(table), "--column", "reply", "--to", "jsonl")
+    assert done.returncode == 3
+    assert verdicts(done)[0]["error"] == f"{table}: no column 'reply'; there are id, diagnostic: name one with --column"
+
+
+def test_broken_jsonl_row_is_named_and_the_rest_goes_on() -> None:
+    done = run(
+        "predict",
+        "--to",
+        "jsonl",
+        "--format",
+        "jsonl",
+        stdin=b'{"text": "552 mailbox full"}\nnot json\n{"x": 1}\n{"text": "552 mailbox full"}\n',
+    )
+    rows = verdicts(done)
+    assert done.returncode == 3
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert rows[2]["error"].startswith("line 3: no column that holds the reply; there are x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "--model", "nowhere", "x"], "nowhere: no manifest.json there; name a folder that `bounceml train --out` wrote"),
+        (
+            ["predict", "-o", "no/such/folder/x", "x"],
+            "no/such/folder/x: cannot be written (No such file or directory); name another file with -o",
+        ),
+        (["evaluate", "no/such.jsonl"], "no/such.jsonl: cannot be read as UTF-8 text"),
+        (["train", "--data", "nowhere"], "nowhere/train.toml: not usable training settings"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"bounceml: {message}")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("threshold", ["1.5", "-1", "much"])
+def test_threshold_is_a_probability(threshold: str) -> None:
+    assert run("predict", "--threshold", threshold, "x").returncode == 2
+
+
+def test_threshold_of_one_leaves_the_model_out() -> None:
+    row = verdicts(run("predict", "--threshold", "1", "--to", "jsonl", "552 5.2.2 mailbox full"))[0]
+    assert row["decided_by"] in ("rule", "code")
+
+
+def test_unknown_category_in_the_data_names_file_and_row(tmp_path: Path) -> None:
+    labelled = tmp_path / "mine.jsonl"
+    row = {"text": "x", "category": "mailbox_ful", "language": "en", "provider": "p", "source": "s"}
+    labelled.write_text(json.dumps(row) + "\n")
+    done = run("evaluate", str(labelled))
+    assert done.returncode == 2
+    assert f"{labelled}:1: 'mailbox_ful' is not a category; `bounceml taxonomy` lists" in done.stderr.decode()
+
+
+def test_reader_that_closes_the_pipe_is_no_error() -> None:
+    command = f"yes '552 mailbox full' | head -20000 | {sys.executable} -m bounceml predict --to jsonl - | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=False, cwd=ROOT)
+    assert json.loads(done.stdout)["category"] == "mailbox_full"
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["", "predict", "train", "evaluate", "taxonomy"])
+def test_help_has_an_example(command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert not command or b"bounceml " + command.encode() in done.stdout
+
+
+def test_taxonomy_lists_every_category(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["taxonomy", "--lang", "zh"]) == 0
+    assert "收件人不存在" in capsys.readouterr().out
+
+
+def test_evaluate_a_labelled_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled = tmp_path / "mine.jsonl"
+    rows = [
+        ("552 5.2.2 mailbox full", "mailbox_full"),
+        ("550 5.1.1 no such user here", "user_unknown"),
+        ("554 5.7.1 relay access denied", "relay_denied"),
+    ]
+    labelled.write_text(
+        "".join(json.dumps({"text": t, "category": c, "language": "en", "provider": "p", "source": "s"}) + "\n" for t, c in rows)
+    )
+    assert main(["evaluate", str(labelled), "--model", str(MODEL), "--out", str(tmp_path / "report")]) == 0
+    assert capsys.readouterr().out.startswith("v:")
+    for name in ("report.json", "report.md", "report.html"):
+        assert "split:file(mine.jsonl)" in (tmp_path / "report" / name).read_text()
