@@ -1,0 +1,232 @@
+"""Honest figures: labelled rows and held-out scores to a report, by the same judging as prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bounceml import __version__, explain, rules, tables, text
+from bounceml.classifier import judge
+from bounceml.decide import UNKNOWN
+from bounceml.learning import metrics
+from bounceml.learning.arrays import Floats, Ints
+from bounceml.learning.dataset import Example, fingerprint
+from bounceml.values import Decision, Reading, Reply, Score, Thresholds
+
+_RARE = 5  # a language or provider of fewer rows is counted under "others" in the report
+
+
+class HeldOut(NamedTuple):
+    """What a report is made from: rows, their groups, and each row's scores by a model that has not seen it."""
+
+    examples: Sequence[Example]
+    readings: Sequence[Reading]
+    groups: Ints
+    scores: Sequence[list[Score]]
+    thresholds: Thresholds
+    split: str
+    seed: int
+
+
+def readings_of(examples: Sequence[Example]) -> list[Reading]:
+    """Return each example made ready to judge."""
+    return [text.read(Reply(e.text)) for e in examples]
+
+
+def scores_of(labels: Sequence[str], probabilities: Floats) -> list[list[Score]]:
+    """Return the rows of an array of shape (rows, labels) as scores, most probable first."""
+    return [[Score(labels[column], float(row[column])) for column in np.argsort(-row, kind="stable")] for row in probabilities]
+
+
+# --- the three arms ---------------------------------------------------------------------------------------------
+
+
+def _model_only(scores: list[Score]) -> Decision:
+    return Decision(scores[0].category, scores[0].probability, "model", (), ())
+
+
+def _rules_only(reading: Reading, thresholds: Thresholds) -> Decision:
+    nothing = [Score(category, 0.0) for category in tables.taxonomy().categories]
+    return judge(nothing, reading, thresholds._replace(model=1.0))
+
+
+def _arms(held: HeldOut) -> dict[str, list[Decision]]:
+    pairs = list(zip(held.scores, held.readings, strict=True))
+    return {
+        "model": [_model_only(scores) for scores, _ in pairs],
+        "rules": [_rules_only(reading, held.thresholds) for _, reading in pairs],
+        "both": [judge(scores, reading, held.thresholds) for scores, reading in pairs],
+    }
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+class _Judged(NamedTuple):
+    """Decisions of one arm as arrays over the rows."""
+
+    truth: Ints
+    said: Ints
+    accepted: Ints  # as ``said``, but an accepted answer counts as the row's own category
+    correct: Floats
+    confidence: Floats
+    decisions: list[Decision]
+
+
+def _judged(held: HeldOut, decisions: list[Decision], classes: list[str]) -> _Judged:
+    column = {name: number for number, name in enumerate(classes)}
+    truth = np.array([column[e.category] for e in held.examples])
+    said = np.array([column[d.category] for d in decisions])
+    right = np.array([d.category in e.right for d, e in zip(decisions, held.examples, strict=True)])
+    return _Judged(truth, said, np.where(right, truth, said), right.astype(float), np.array([d.confidence for d in decisions]), decisions)
+
+
+def _headline(held: HeldOut, arm: _Judged) -> dict[str, Any]:
+    classes = np.unique(arm.truth)
+
+    def interval(figure: Any) -> list[float]:
+        return [round(value, 4) for value in metrics.over_groups(figure, held.groups, held.seed)]
+
+    answered = np.array([d.category != UNKNOWN or "unknown" in e.right for d, e in zip(arm.decisions, held.examples, strict=True)])
+    return {
+        "accuracy": interval(lambda rows: float(np.mean(arm.correct[rows]))),
+        "strict_accuracy": interval(lambda rows: float(np.mean(arm.truth[rows] == arm.said[rows]))),
+        "macro_f1": interval(lambda rows: metrics.macro_f1(arm.truth[rows], arm.accepted[rows], classes)),
+        "strict_macro_f1": interval(lambda rows: metrics.macro_f1(arm.truth[rows], arm.said[rows], classes)),
+        "coverage": round(float(answered.mean()), 4),
+    }
+
+
+def _suppression(held: HeldOut, decisions: list[Decision]) -> dict[str, Any]:
+    categories = tables.taxonomy().categories
+    live = wrong = dead = missed = 0
+    for example, reading, decision in zip(held.examples, held.readings, decisions, strict=True):
+        verdict = explain.verdict(Reply(example.text), reading, decision, (), held.thresholds, "en", "")
+        if any(categories[c].may_suppress for c in example.right):
+            dead += 1
+            missed += not verdict.suppress
+        else:
+            live += 1
+            wrong += verdict.suppress
+    return {
+        "live": live,
+        "false_suppressions": wrong,
+        "false_suppression_rate": round(wrong / max(1, live), 5),
+        "dead": dead,
+        "missed_suppression_rate": round(missed / max(1, dead), 4),
+    }
+
+
+def _per_category(arm: _Judged, classes: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for number, name in enumerate(classes):
+        hit = int(np.sum((arm.truth == number) & (arm.accepted == number)))
+        false = int(np.sum((arm.truth != number) & (arm.accepted == number)))
+        count = int(np.sum(arm.truth == number))
+        if count:
+            precision, recall = hit / max(1, hit + false), hit / count
+            f1 = 2 * hit / max(1, 2 * hit + false + count - hit)
+            rows.append({"category": name, "rows": count, "precision": round(precision, 3), "recall": round(recall, 3), "f1": round(f1, 3)})
+    return rows
+
+
+def _by(names: Sequence[str], arm: _Judged) -> list[dict[str, Any]]:
+    counts = {name: names.count(name) for name in set(names)}
+    kept = [name if counts[name] >= _RARE else "others" for name in names]
+    rows = []
+    for name in sorted(set(kept), key=lambda n: (-kept.count(n), n)):
+        here = np.array([k == name for k in kept])
+        rows.append({"name": name, "rows": int(here.sum()), "accuracy": round(float(arm.correct[here].mean()), 3)})
+    return rows
+
+
+def _per_rule(held: HeldOut) -> list[dict[str, Any]]:
+    """One row a rule: how often it speaks, how often it is right, and how often another rule contradicts it."""
+    counts: dict[str, list[int]] = {rule.id: [0, 0, 0] for rule in tables.rules()}
+    for example, reading in zip(held.examples, held.readings, strict=True):
+        votes = list(rules.rule_votes(reading.template))
+        for vote in votes:
+            row = counts[vote.evidence.by]
+            row[0] += 1
+            row[1] += vote.category in example.right
+            row[2] += any(other.category != vote.category for other in votes)
+    return [
+        {"rule": name, "hits": c[0], "precision": round(c[1] / c[0], 3) if c[0] else None, "conflicts": c[2]} for name, c in counts.items()
+    ]
+
+
+def _calibration(arm: _Judged) -> dict[str, Any]:
+    curve = metrics.risk_coverage(arm.confidence, arm.correct)
+    points = np.linspace(0, len(curve.risk) - 1, min(200, len(curve.risk))).astype(int)
+    return {
+        "ece": round(metrics.expected_calibration_error(arm.confidence, arm.correct), 4),
+        "reliability": [[round(value, 4) for value in pair] for pair in metrics.reliability(arm.confidence, arm.correct)],
+        "aurc": round(curve.aurc, 4),
+        "risk_at_80": round(curve.risk_at(0.8), 4),
+        "coverage_at_1": round(curve.coverage_at(0.01), 4),
+        "coverage_at_5": round(curve.coverage_at(0.05), 4),
+        "risk_coverage": [[round(float(curve.coverage[p]), 4), round(float(curve.risk[p]), 4)] for p in points],
+    }
+
+
+def _errors(held: HeldOut, arm: _Judged, most: int = 40) -> list[dict[str, Any]]:
+    """The surest wrong answers: the first place to look for a wrong label or a missing wording."""
+    wrong = [row for row in np.argsort(-arm.confidence, kind="stable") if not arm.correct[row]]
+    return [
+        {
+            "place": held.examples[row].place,
+            "text": held.examples[row].text[:160],
+            "category": held.examples[row].category,
+            "said": arm.decisions[row].category,
+            "confidence": round(float(arm.confidence[row]), 3),
+        }
+        for row in wrong[:most]
+    ]
+
+
+def signature(held: HeldOut) -> str:
+    """Return what a figure must never travel without: version, data, split, seed, threshold, number of rows."""
+    return (
+        f"v:{__version__}|data:{fingerprint(held.examples)[:8]}|split:{held.split}|seed:{held.seed}"
+        f"|thr:{held.thresholds.model:.2f}|n:{len(held.examples)}"
+    )
+
+
+def report(held: HeldOut) -> dict[str, Any]:
+    """Return all figures on held-out rows, as JSON can hold them.
+
+    ``headline`` gives [value, low, high] with a 95 % interval over groups for the model alone, for rules and codes
+    alone, and for both together as prediction uses them. An accepted second category counts as right, except in the
+    figures called strict.
+    """
+    classes = list(tables.taxonomy().categories)
+    arms = {name: _judged(held, decisions, classes) for name, decisions in _arms(held).items()}
+    both, model = arms["both"], arms["model"]
+    scored = len({e.category for e in held.examples})
+    deciders = [d.decided_by for d in both.decisions]
+    return {
+        "signature": signature(held),
+        "split": held.split,
+        "rows": len(held.examples),
+        "groups": len(set(held.groups.tolist())),
+        "categories": scored,
+        "thresholds": held.thresholds._asdict(),
+        "headline": {name: _headline(held, arm) for name, arm in arms.items()},
+        "decided_by": {name: deciders.count(name) for name in ("model", "rule", "code", "nobody")},
+        "suppression": _suppression(held, both.decisions),
+        "calibration": {"model": _calibration(model), "both": _calibration(both)},
+        "per_category": _per_category(model, classes),
+        "per_language": _by([e.language for e in held.examples], model),
+        "per_group": _by([tables.taxonomy().categories[e.category].group for e in held.examples], model),
+        "per_rule": _per_rule(held),
+        "confusion": {"labels": classes, "counts": _confusion(model, len(classes))},
+        "errors": _errors(held, model),
+    }
+
+
+def _confusion(arm: _Judged, classes: int) -> list[list[int]]:
+    counts = np.zeros((classes, classes), dtype=int)
+    np.add.at(counts, (arm.truth, arm.accepted), 1)
+    return [[int(value) for value in row] for row in counts]

@@ -1,0 +1,209 @@
+"""Learning end to end on a slice of the data, and the promises that tie prediction to scikit-learn."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA
+
+from bounceml import Classifier, artefact, tables
+from bounceml.errors import DataError
+from bounceml.learning import augment, calibration, crossval, dataset, export, metrics, settings, train
+from bounceml.learning.calibration import Scaling
+
+SETTINGS = settings.read(DATA)
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[dataset.Example]:
+    return dataset.load(DATA)
+
+
+@pytest.fixture(scope="module")
+def small(examples: list[dataset.Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with every fifth real row."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "examples").mkdir()
+    for name in ("train.toml", "augment.toml"):
+        shutil.copy(DATA / name, folder / name)
+    kept = [
+        {"text": e.text, "category": e.category, "language": e.language, "provider": e.provider, "source": e.source} for e in examples[::5]
+    ]
+    (folder / "examples" / "some.jsonl").write_text("\n".join(json.dumps(row) for row in kept) + "\n")
+    return folder
+
+
+def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[dataset.Example], tmp_path: Path) -> None:
+    fitted = crossval.fit(examples, augment.augment(examples, SETTINGS.recipe, 7), np.arange(len(examples)), SETTINGS)
+    export.calibrate_and_round(fitted, Scaling(5.0, 0.5))
+    manifest = {"name": "t", "version": "0", "thresholds": {"model": 0.5, "suppress": 0.9, "rules": 0.5, "codes": 0.5}}
+    export.write(tmp_path / "model", fitted, manifest, {})
+    plain = Classifier.load(tmp_path / "model").model
+    labels = list(fitted.classes_)
+    expected = fitted.predict_proba([e.template for e in examples])
+    for example, row in zip(examples, expected, strict=True):
+        scores = dict(plain.scores(example.template))
+        assert max(abs(scores[label] - p) for label, p in zip(labels, row, strict=True)) < 1e-6, example.place
+    reloaded = artefact.load_pipeline(tmp_path / "model")
+    assert np.array_equal(reloaded.predict_proba([examples[0].template]), expected[:1])
+
+
+def test_same_data_and_seed_give_the_same_model(small: Path, tmp_path: Path) -> None:
+    reports = [train.train(small, tmp_path / name) for name in ("a", "b")]
+    first, second = (Classifier.load(tmp_path / name) for name in ("a", "b"))
+    assert reports[0] == reports[1]
+    for text in ("552 5.2.2 mailbox full", "对方邮箱已满", "550 relay not permitted", ""):
+        for one, other in zip(first.model.scores(text), second.model.scores(text), strict=True):
+            assert one.category == other.category
+            assert abs(one.probability - other.probability) < 1e-9
+
+
+def test_training_takes_a_users_own_rows(small: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    rows = [
+        {"text": f"zq{word} zblorp", "category": "greylisted", "language": "en", "provider": "mine", "source": "mine"}
+        for word in ("alpha", "beta", "gamma", "delta", "eps", "zeta")
+    ]
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train.train(small, tmp_path / "model", [mine])
+    assert Classifier.load(tmp_path / "model").model.scores("zqtheta zblorp")[0].category == "greylisted"
+
+
+def test_bad_data_writes_nothing(small: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": "x"}\n')
+    with pytest.raises(DataError, match=r"bad\.jsonl:1: field 'category' is missing or empty"):
+        train.train(small, tmp_path / "model", [bad])
+    assert not (tmp_path / "model").exists()
+
+
+# --- data -------------------------------------------------------------------------------------------------------
+
+
+def example(text: str, category: str, **more: object) -> dict[str, object]:
+    return {"text": text, "category": category, "language": "en", "provider": "p", "source": "s", **more}
+
+
+def write(path: Path, *rows: dict[str, object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_two_labels_for_one_template_are_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", example("550 <a@example.com> no", "user_unknown"), example("550 <b@example.net> no", "virus"))
+    with pytest.raises(DataError, match=r"x\.jsonl:2: labelled virus, but .*x\.jsonl:1 labels the same template user_unknown; decide"):
+        dataset.distinct(dataset.read_file(path))
+
+
+def test_an_accepted_second_label_is_no_conflict(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", example("550 no", "user_unknown", accept=["virus"]), example("550 no", "virus"))
+    assert len(dataset.distinct(dataset.read_file(path))) == 1
+
+
+def test_near_duplicates_share_a_group(examples: list[dataset.Example]) -> None:
+    twins = [e._replace(template=e.template + " again") for e in examples if len(e.template.split()) > 8]
+    groups = dataset.groups([*examples, *twins])
+    own = {e.template: group for e, group in zip(examples, groups, strict=False)}
+    together = [own[twin.template.removesuffix(" again")] == group for twin, group in zip(twins, groups[len(examples) :], strict=True)]
+    assert len(twins) > 500
+    assert np.mean(together) > 0.98
+
+
+def test_texts_without_likeness_do_not_share_a_group(examples: list[dataset.Example]) -> None:
+    sizes = np.bincount(dataset.groups(examples))
+    assert sizes.max() < len(examples) / 50
+
+
+def test_no_relative_of_a_test_row_is_trained_on(examples: list[dataset.Example]) -> None:
+    groups = dataset.groups(examples)
+    for train_rows, test_rows in crossval.splits(examples, groups, SETTINGS):
+        assert not set(groups[train_rows]) & set(groups[test_rows])
+
+
+# --- variants ---------------------------------------------------------------------------------------------------
+
+
+def test_variants_are_drawn_from_the_seed(examples: list[dataset.Example]) -> None:
+    chosen = examples[:50]
+    assert augment.augment(chosen, SETTINGS.recipe, 1) == augment.augment(chosen, SETTINGS.recipe, 1)
+    assert augment.augment(chosen, SETTINGS.recipe, 1) != augment.augment(chosen, SETTINGS.recipe, 2)
+
+
+def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[dataset.Example]) -> None:
+    real = {e.template for e in examples}
+    made = augment.augment(examples, SETTINGS.recipe, 7)
+    assert len(made) > len(examples) / 3
+    for parent, variant in made:
+        assert variant.category == examples[parent].category
+        assert variant.template not in real
+        assert variant.source == f"variant of {examples[parent].place}"
+
+
+def test_every_rewrite_happens(examples: list[dataset.Example]) -> None:
+    for name, rewrite in augment.REWRITES.items():
+        import random
+
+        draw = random.Random(1)
+        changed = sum(rewrite(e.text, e.category, SETTINGS.recipe, draw) != e.text for e in examples[:400])
+        assert changed > 0, name
+
+
+def test_codes_are_those_of_the_category(examples: list[dataset.Example]) -> None:
+    assert set(SETTINGS.recipe.codes) <= set(tables.taxonomy().categories)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+def test_macro_f1_by_hand() -> None:
+    truth, said = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2])
+    assert metrics.macro_f1(truth, said, np.array([0, 1])) == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def test_calibration_error_by_hand() -> None:
+    confidence, correct = np.array([0.6, 0.6, 0.9, 0.9]), np.array([1.0, 0.0, 1.0, 1.0])
+    assert metrics.expected_calibration_error(confidence, correct, bins=2) == pytest.approx((0.1 + 0.1) / 2)
+
+
+def test_risk_coverage_by_hand() -> None:
+    curve = metrics.risk_coverage(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1.0, 1.0, 0.0, 1.0]))
+    assert curve.risk.tolist() == pytest.approx([0, 0, 1 / 3, 1 / 4])
+    assert curve.coverage_at(0.01) == 0.5
+    assert curve.risk_at(1.0) == 0.25
+
+
+def test_interval_is_wider_where_rows_come_in_groups() -> None:
+    correct = np.repeat(np.random.default_rng(0).integers(0, 2, 40), 10).astype(float)
+    alone = metrics.over_groups(lambda rows: float(correct[rows].mean()), np.arange(400), 1)
+    grouped = metrics.over_groups(lambda rows: float(correct[rows].mean()), np.repeat(np.arange(40), 10), 1)
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+
+
+def test_scaling_finds_its_way_back() -> None:
+    random = np.random.default_rng(0)
+    margins = random.normal(size=(4000, 4))
+    probabilities = Scaling(2.0, -0.5).probabilities(margins)
+    drawn = np.array([random.choice(4, p=row) for row in probabilities])
+    found = calibration.fit_scaling(margins, np.eye(4, dtype=bool)[drawn])
+    assert found.slope == pytest.approx(2.0, rel=0.15)
+
+
+def test_report_figures_agree_with_each_other(small: Path) -> None:
+    report = train.cross_validate(small)
+    assert report["signature"].split("|")[2] == "split:group5"
+    assert sum(report["decided_by"].values()) == report["rows"]
+    assert sum(map(sum, report["confusion"]["counts"])) == report["rows"]
+    assert sum(row["rows"] for row in report["per_category"]) == report["rows"]
+    for arm in report["headline"].values():
+        value, low, high = arm["macro_f1"]
+        assert low <= value <= high
+    assert set(report["headline"]) == {"model", "rules", "both"}
+
+
+def test_evaluation_of_a_file_uses_the_finished_model(examples: list[dataset.Example], tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", *(example(e.text, e.category) for e in examples if e.documented and not e.accept))
+    assert train.evaluate_file(path)["headline"]["both"]["accuracy"][0] == 1.0
