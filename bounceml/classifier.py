@@ -14,8 +14,9 @@ from bounceml.values import Decision, Evidence, Reading, Reply, Score, Threshold
 
 def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Decision:
     """Return the decision on a reading, given the model's scores of its template."""
-    return decide.decide(
-        scores,
+    settled, left = decide.reported(reading.outcome, scores)
+    return settled or decide.decide(
+        left,
         rules.provider_votes(reading.text),
         rules.rule_votes(reading.template),
         rules.code_votes(reading.codes),

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bounceml.values import Category, Codes, Decision, Policy, Score, Thresholds, Vote
+from bounceml.values import Category, Codes, Decision, Evidence, Policy, Score, Thresholds, Vote
 
 UNKNOWN = "unknown"
+NO_BOUNCE = "not_a_bounce"
+# Outcomes (RFC 3464 section 2.3.3 and ours) by which a report itself says that nothing failed, or that something did.
+_NO_FAILURE = frozenset(("delivered", "relayed", "expanded", NO_BOUNCE))
+_FAILURE = frozenset(("failed", "delayed", "expired"))
+
+
+def reported(outcome: str, scores: Sequence[Score]) -> tuple[Decision | None, Sequence[Score]]:
+    """Return what a report's own word settles: a decision where nothing failed, else the scores that it leaves.
+
+    A failure that a report states cannot be ``not_a_bounce``, whatever the words look like.
+    """
+    if outcome in _NO_FAILURE:
+        return Decision(NO_BOUNCE, 1.0, "rule", (Evidence(outcome, "report", 1.0),), ()), scores
+    if outcome not in _FAILURE:
+        return None, scores
+    left = [score for score in scores if score.category != NO_BOUNCE]
+    whole = sum(score.probability for score in left) or 1.0
+    return None, [Score(score.category, score.probability / whole) for score in left]
 
 
 def decide(

@@ -50,7 +50,7 @@ def blocklist(text: str) -> str | None:
 
 def _outcome(reply: Reply, reading: Reading, category: str) -> str:
     """What became of the message; a report's own word stands, unless the message expired or nothing failed."""
-    if category == "not_a_bounce":
+    if category == decide.NO_BOUNCE:
         return reply.outcome if reply.outcome in ("delivered", "relayed", "expanded") else "not_a_bounce"
     if reading.expired and reply.outcome in ("failed", "unknown"):
         return "expired"

@@ -235,7 +235,7 @@ def read(reply: Reply) -> Reading:
     if found.status is None and reply.status:
         found = found._replace(status=reply.status)
         masked = f"{reply.status} {masked}"
-    return Reading(text, masked, found, expired or bool(_EXPIRED.search(text)), bool(_WORD.search(masked)))
+    return Reading(text, masked, found, expired or bool(_EXPIRED.search(text)), bool(_WORD.search(masked)), reply.outcome)
 
 
 # --- tokens and features ----------------------------------------------------------------------------------------

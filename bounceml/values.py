@@ -38,7 +38,7 @@ class Reading(NamedTuple):
     """A reply made ready to judge. ``template`` is all that the model and the rules see of it.
 
     ``expired`` tells that the message waited in a queue until its time ran out; ``has_words`` that the template holds
-    more than codes and marks.
+    more than codes and marks; ``outcome`` is what the report states, as in ``Reply``.
     """
 
     text: str
@@ -46,6 +46,7 @@ class Reading(NamedTuple):
     codes: Codes
     expired: bool
     has_words: bool
+    outcome: str = "unknown"
 
 
 class Score(NamedTuple):

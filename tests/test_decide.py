@@ -63,3 +63,16 @@ def test_suppression_takes_proof(category: str, confidence: float, outcome: str,
     found = decide.policy(tables.taxonomy().categories[category], decision, Codes(550, None), outcome, try_again=False, thresholds=LIMITS)
     assert found.suppress is suppress
     assert (found.action == "suppress") is suppress
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "relayed", "expanded", "not_a_bounce"])
+def test_a_report_that_nothing_failed_settles_it(outcome: str) -> None:
+    settled, _ = decide.reported(outcome, SURE)
+    assert settled is not None
+    assert settled.category == "not_a_bounce"
+
+
+def test_a_failure_that_a_report_states_is_a_bounce() -> None:
+    scores = [Score("not_a_bounce", 0.6), Score("mailbox_full", 0.3), Score("user_unknown", 0.1)]
+    assert decide.reported("failed", scores)[1] == [Score("mailbox_full", pytest.approx(0.75)), Score("user_unknown", pytest.approx(0.25))]
+    assert decide.reported("unknown", scores) == (None, scores)
