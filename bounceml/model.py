@@ -1,9 +1,9 @@
 """The plain-array scorer: a template to calibrated probabilities, without numpy and without scikit-learn.
 
-It repeats what the scikit-learn pipeline computes (sublinear TF-IDF over words and over characters, each of unit length,
-then a linear model, one category against the rest, its margins through a sigmoid) from arrays: sorted 64-bit hashes of the
-features, their idf, and the weights as 8-bit integers with one scale a category. A test holds the two equal to 1e-6 on
-every example.
+It repeats what the scikit-learn pipeline computes (sublinear TF-IDF over words, characters and concepts, each of unit
+length, then a linear model, one category against the rest, its margins through a sigmoid) from arrays: sorted 64-bit
+hashes of the features, their idf, and the weights as 8-bit integers with one scale a category. A test holds the two equal
+to 1e-6 on every example.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from math import exp, log, sqrt
 
-from bounceml import text
+from bounceml import concepts, text
 from bounceml.artefact import Artefact
 from bounceml.values import Evidence, Score
 
-FAMILIES: dict[str, Callable[[str], list[str]]] = {"words": text.word_features, "chars": text.char_features}
+FAMILIES: dict[str, Callable[[str], list[str]]] = {
+    "words": text.word_features,
+    "chars": text.char_features,
+    "concepts": concepts.concept_features,
+}
 
 
 def feature_hash(family: str, feature: str) -> int:
@@ -34,19 +38,26 @@ class Model:
         self.name = artefact.name
         self.labels: list[str] = artefact.manifest["labels"]
         self._family_weights: dict[str, float] = artefact.manifest["family_weights"]
+        self._unseen_idf: dict[str, float] = artefact.manifest["unseen_idf"]
         self._hashes, self._idf, self._weights = arrays["hashes"], arrays["idf"], arrays["weights"]
         self._scale, self._intercept = arrays["scale"], arrays["intercept"]
 
     def _features(self, template: str) -> Iterator[tuple[str, str, int, float]]:
-        """Yield (family, feature, row of the arrays, value) for each known feature, values of unit length a family."""
+        """Yield (family, feature, row of the arrays, value) for each known feature.
+
+        The values of a family have unit length with those of the features that training never saw, which count as rare.
+        """
         for family, extract in FAMILIES.items():
-            found = []
+            found, squared = [], 0.0
             for feature, count in Counter(extract(template)).items():
                 key = feature_hash(family, feature)
                 row = bisect_left(self._hashes, key)
-                if row < len(self._hashes) and self._hashes[row] == key:
-                    found.append((feature, row, (1.0 + log(count)) * self._idf[row]))
-            length = sqrt(sum(value * value for _, _, value in found))
+                known = row < len(self._hashes) and self._hashes[row] == key
+                value = (1.0 + log(count)) * (self._idf[row] if known else self._unseen_idf[family])
+                squared += value * value
+                if known:
+                    found.append((feature, row, value))
+            length = sqrt(squared)
             for feature, row, value in found:
                 yield family, feature, row, value / length * self._family_weights[family]
 

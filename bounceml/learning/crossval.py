@@ -21,9 +21,14 @@ Variants = Sequence[tuple[int, Example]]
 
 
 class OutOfFold(NamedTuple):
-    """Held-out scores of the real rows: ``margins`` of shape (rows, labels), ``fold`` of shape (rows,)."""
+    """Held-out margins of the measured rows.
+
+    ``rows`` are their numbers among all examples, shape (measured,); ``margins`` has shape (measured, labels), ``fold``
+    shape (measured,).
+    """
 
     labels: list[str]
+    rows: Ints
     margins: Floats
     fold: Ints
 
@@ -42,11 +47,15 @@ def fit(examples: Sequence[Example], variants: Variants, rows: Ints, settings: S
 
 
 def splits(examples: Sequence[Example], groups: Ints, settings: Settings) -> Iterator[tuple[Ints, Ints]]:
-    """Yield (training rows, test rows) of each fold; a group is never on both sides."""
+    """Yield (training rows, test rows) of each fold; a group is never on both sides, and only real texts are tested."""
+    measured = np.flatnonzero([example.measured for example in examples])
     splitter = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=settings.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        yield from splitter.split(np.zeros(len(examples)), [e.category for e in examples], groups)
+        folds = list(splitter.split(measured, [examples[int(row)].category for row in measured], groups[measured]))
+    for _, test in folds:
+        related = np.isin(groups, groups[measured[test]])
+        yield np.flatnonzero(~related), measured[test]
 
 
 def _held_out(examples: Sequence[Example], variants: Variants, train: Ints, test: Ints, settings: Settings) -> tuple[list[str], Floats]:
@@ -55,14 +64,15 @@ def _held_out(examples: Sequence[Example], variants: Variants, train: Ints, test
 
 
 def out_of_fold(examples: Sequence[Example], variants: Variants, groups: Ints, settings: Settings) -> OutOfFold:
-    """Return the held-out margins of every real row; folds run on all cores."""
+    """Return the held-out margins of every measured row; folds run on all cores."""
     chosen = list(splits(examples, groups, settings))
     results = Parallel(n_jobs=-1)(delayed(_held_out)(examples, variants, train, test, settings) for train, test in chosen)
     labels = sorted({e.category for e in examples})
     margins = np.full((len(examples), len(labels)), -10.0)  # a label that a fold never saw has no chance there
-    fold = np.zeros(len(examples), dtype=np.int64)
+    fold = np.full(len(examples), -1, dtype=np.int64)
     for number, ((_, test), (seen, scores)) in enumerate(zip(chosen, results, strict=True)):
         columns = [labels.index(label) for label in seen]
         margins[test[:, None], np.array(columns)] = scores
         fold[test] = number
-    return OutOfFold(labels, margins, fold)
+    rows = np.flatnonzero(fold >= 0)
+    return OutOfFold(labels, rows, margins[rows], fold[rows])

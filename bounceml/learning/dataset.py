@@ -26,6 +26,10 @@ OPTIONAL = ("note", "accept", "documented", "row", "id")
 SAME_GROUP = 0.75
 
 
+# The source of a row that we worded ourselves, as a server might; such rows train and never measure.
+OWN_WORDING = "own wording"
+
+
 class Example(NamedTuple):
     """One labelled reply. ``place`` is its file and line; ``template`` what the model sees of it."""
 
@@ -39,6 +43,11 @@ class Example(NamedTuple):
     accept: tuple[str, ...] = ()
     documented: str | None = None
     row: str | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the text is a real one, which may stand in a test fold."""
+        return self.source != OWN_WORDING
 
     @property
     def right(self) -> frozenset[str]:

@@ -99,11 +99,13 @@ def write(folder: Path, fitted: Pipeline, manifest: dict[str, Any], papers: dict
     joblib.dump(fitted, partial / artefact.PIPELINE, compress=3)
     for name, text in papers.items():
         _write_text(partial / name, text)
+    features = fitted.named_steps["features"]
     complete = {
         "format": artefact.FORMAT,
         **manifest,
         "labels": list(fitted.classes_),
-        "family_weights": {family: fitted.named_steps["features"].transformer_weights[family] for family in FAMILIES},
+        "unseen_idf": {family: float(vectorizer.idf_.max()) for family, vectorizer in features.transformer_list},
+        "family_weights": {family: features.transformer_weights[family] for family in FAMILIES},
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in ("scikit-learn", "numpy", "scipy", "jieba")}},
         "files": {name: artefact.digest(partial / name) for name in (artefact.ARRAYS, artefact.PIPELINE)},
     }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import log
 from typing import NamedTuple
 
+import numpy as np
+from scipy.sparse import csr_matrix, diags
 from scipy.special import expit
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.svm import LinearSVC
 
-from bounceml import text
 from bounceml.learning.arrays import Floats
+from bounceml.model import FAMILIES
 
 
 class ModelSettings(NamedTuple):
@@ -19,6 +24,31 @@ class ModelSettings(NamedTuple):
     c: float
     min_df: int
     char_weight: float
+    concept_weight: float
+
+
+class OpenTfidf(TfidfVectorizer):  # type: ignore[misc]  # scikit-learn ships no types
+    """TF-IDF in which features never seen in training count for the length of a text, as rare ones.
+
+    A text unlike anything known then has small values, small margins and no confident answer. With plain TF-IDF its few
+    known features are scaled up to full length: a notice in Hebrew came out as spam with probability 0.84.
+    """
+
+    def __init__(self, *, analyzer: Callable[[str], list[str]], min_df: int) -> None:
+        super().__init__(analyzer=analyzer, min_df=min_df, sublinear_tf=True, norm=None)
+
+    def _unit_length(self, raw: Sequence[str], values: csr_matrix) -> csr_matrix:
+        unseen = [sum((1.0 + log(n)) ** 2 for f, n in Counter(self.analyzer(text)).items() if f not in self.vocabulary_) for text in raw]
+        squared = np.asarray(values.multiply(values).sum(axis=1)).ravel() + np.array(unseen) * self.idf_.max() ** 2
+        return diags(1.0 / np.sqrt(np.maximum(squared, 1e-12))) @ values
+
+    def fit_transform(self, raw_documents: Sequence[str], y: object = None) -> csr_matrix:
+        """Learn vocabulary and idf, return values of shape (rows, features)."""
+        return self._unit_length(raw_documents, super().fit_transform(raw_documents, y))
+
+    def transform(self, raw_documents: Sequence[str]) -> csr_matrix:
+        """Return values of shape (rows, features)."""
+        return self._unit_length(raw_documents, super().transform(raw_documents))
 
 
 class ProbabilisticSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn ships no types
@@ -34,11 +64,11 @@ class ProbabilisticSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn ships n
 
 
 def build(settings: ModelSettings) -> Pipeline:
-    """Return an unfitted pipeline: TF-IDF over words and over characters, then a linear model.
+    """Return an unfitted pipeline: TF-IDF over words, characters and concepts, then a linear model.
 
-    Tokens come from ``text``, so that training and the plain-array scorer share one definition of them.
+    Features come from ``model.FAMILIES``, so that training and the plain-array scorer share one definition of them.
     """
-    words = TfidfVectorizer(analyzer=text.word_features, min_df=settings.min_df, sublinear_tf=True)
-    chars = TfidfVectorizer(analyzer=text.char_features, min_df=settings.min_df, sublinear_tf=True)
-    features = FeatureUnion([("words", words), ("chars", chars)], transformer_weights={"words": 1.0, "chars": settings.char_weight})
+    families = [(family, OpenTfidf(analyzer=extract, min_df=settings.min_df)) for family, extract in FAMILIES.items()]
+    weights = {"words": 1.0, "chars": settings.char_weight, "concepts": settings.concept_weight}
+    features = FeatureUnion(families, transformer_weights=weights)
     return Pipeline([("features", features), ("linear", ProbabilisticSVC(C=settings.c, random_state=0))])

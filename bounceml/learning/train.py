@@ -23,7 +23,7 @@ def _silent(step: str) -> None:
 
 
 def hold_out(examples: Sequence[Example], chosen: settings.Settings, say: Progress = _silent) -> tuple[evaluate.HeldOut, Scaling]:
-    """Judge every real row by a model that saw no relative of it.
+    """Judge every measured row by a model that saw no relative of it.
 
     Returns
     -------
@@ -36,12 +36,13 @@ def hold_out(examples: Sequence[Example], chosen: settings.Settings, say: Progre
     variants = augment.augment(examples, chosen.recipe, chosen.seed)
     say(f"cross-validating {len(examples)} rows in {groups.max() + 1} groups, {len(variants)} variants")
     held_out = crossval.out_of_fold(examples, variants, groups, chosen)
-    probabilities = calibration.cross_fitted(held_out, examples)
-    readings = evaluate.readings_of(examples)
-    found = calibration.thresholds(examples, readings, held_out.labels, probabilities, chosen)
+    measured = [examples[row] for row in held_out.rows]
+    probabilities = calibration.cross_fitted(held_out, measured)
+    readings = evaluate.readings_of(measured)
+    found = calibration.thresholds(measured, readings, held_out.labels, probabilities, chosen)
     scores = evaluate.scores_of(held_out.labels, probabilities)
-    held = evaluate.HeldOut(examples, readings, groups, scores, found, f"group{chosen.folds}", chosen.seed)
-    return held, calibration.fit_scaling(held_out.margins, calibration.right_labels(examples, held_out.labels))
+    held = evaluate.HeldOut(measured, readings, groups[held_out.rows], scores, found, f"group{chosen.folds}", chosen.seed)
+    return held, calibration.fit_scaling(held_out.margins, calibration.right_labels(measured, held_out.labels))
 
 
 def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = None, say: Progress = _silent) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from bounceml.errors import InputError
+from bounceml.parsing import logs
 from bounceml.values import Reply
 
 # The columns that hold a reply where none is named, in the order they are looked for.
@@ -30,11 +31,23 @@ def _place(source: str | None, number: int) -> str | None:
     return f"{source}:{number}" if source else None
 
 
+def from_text(text: str) -> list[Reply]:
+    """Return the replies that one text holds: those of a mail-log line, else the text itself.
+
+    A log line that reports no result is kept as what it is: no bounce.
+    """
+    replies = logs.read_line(text)
+    if replies is None:
+        return [Reply(text)]
+    return replies or [Reply(text, outcome="not_a_bounce")]
+
+
 def read_lines(file: Iterable[bytes], source: str | None, _column: str | None) -> Iterator[Reply]:
     """Yield one reply for each line that is not blank."""
     for number, line in enumerate(file, 1):
         if text := _decode(line).strip():
-            yield Reply(text, source=_place(source, number))
+            for reply in from_text(text):
+                yield reply._replace(source=_place(source, number))
 
 
 def _first(row: dict[str, object], names: Iterable[str]) -> str | None:
@@ -50,14 +63,11 @@ def _reply_column(columns: Iterable[str], wanted: str | None) -> str:
     raise InputError(f"{sought}; there are {', '.join(map(str, found)) or 'none'}: name one with --column")
 
 
-def _reply(row: dict[str, object], column: str, place: str | None) -> Reply:
+def _replies(row: dict[str, object], column: str, place: str | None) -> Iterator[Reply]:
     given = row.get("id")
-    return Reply(
-        str(row[column] if row[column] is not None else ""),
-        id=None if given is None else str(given),
-        source=place,
-        recipient=_first(row, RECIPIENT_COLUMNS),
-    )
+    for reply in from_text(str(row[column] if row[column] is not None else "")):
+        recipient = reply.recipient or _first(row, RECIPIENT_COLUMNS)
+        yield reply._replace(id=None if given is None else str(given), source=place, recipient=recipient)
 
 
 def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
@@ -76,7 +86,7 @@ def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> I
         for cells in table:
             place = _place(source, table.line_num + 1)
             if len(cells) > names.index(name):
-                yield _reply(dict(zip(names, cells, strict=False)), name, place)
+                yield from _replies(dict(zip(names, cells, strict=False)), name, place)
             elif cells:
                 yield Reply("", source=place, error=f"{place or 'a row'}: too few columns for {name!r}; mend the row")
     except csv.Error as error:
@@ -94,6 +104,6 @@ def read_jsonl(file: Iterable[bytes], source: str | None, column: str | None) ->
             row = json.loads(_decode(line))
             if not isinstance(row, dict):
                 raise InputError("not a JSON object")
-            yield _reply(row, _reply_column(row, column), place)
+            yield from _replies(row, _reply_column(row, column), place)
         except (InputError, ValueError) as error:
             yield Reply("", source=place, error=f"{place or f'line {number}'}: {error}")
