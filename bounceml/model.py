@@ -16,6 +16,7 @@ from math import exp, log, sqrt
 
 from bounceml import concepts, text
 from bounceml.artefact import Artefact
+from bounceml.errors import ModelError
 from bounceml.values import Evidence, Score
 
 FAMILIES: dict[str, Callable[[str], list[str]]] = {
@@ -38,6 +39,11 @@ class Model:
         self.name = artefact.name
         self.labels: list[str] = artefact.manifest["labels"]
         self._family_weights: dict[str, float] = artefact.manifest["family_weights"]
+        if set(self._family_weights) != set(FAMILIES):
+            raise ModelError(
+                f"{artefact.folder}: made of the features {', '.join(self._family_weights)}, but this version has "
+                f"{', '.join(FAMILIES)}; train the model again with `bounceml train --out {artefact.folder}`"
+            )
         self._unseen_idf: dict[str, float] = artefact.manifest["unseen_idf"]
         self._hashes, self._idf, self._weights = arrays["hashes"], arrays["idf"], arrays["weights"]
         self._scale, self._intercept = arrays["scale"], arrays["intercept"]

@@ -38,6 +38,13 @@ def test_other_format_is_refused(copy: Path) -> None:
         Classifier.load(copy)
 
 
+def test_model_of_other_features_is_refused(copy: Path) -> None:
+    path = copy / artefact.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"family_weights": {"words": 1.0}}))
+    with pytest.raises(ModelError, match="made of the features words, but this version has words, chars, concepts; train"):
+        Classifier.load(copy)
+
+
 @pytest.mark.parametrize("content", ["", "not json", "[]"])
 def test_broken_manifest_is_refused(copy: Path, content: str) -> None:
     (copy / artefact.MANIFEST).write_text(content)

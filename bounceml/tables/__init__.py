@@ -6,6 +6,8 @@ codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category
 providers.csv   providers' own codes and their documented meaning
 blocklists.csv  DNS blocklist zones and who runs them
 words_zh.txt    our word list for Chinese
+concepts.csv    words of many languages and the concept each stands for: forms between "|", a beginning of words ends in "*";
+                in the rows of language "=", a form is two neighbouring concepts that are one
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -85,6 +88,14 @@ class Blocklist(NamedTuple):
     zone: str
     operator: str
     source: str
+
+
+class ConceptForms(NamedTuple):
+    """The forms of one language that stand for a concept, whatever the language; see the head of this file."""
+
+    concept: str
+    language: str
+    forms: tuple[str, ...]
 
 
 def open_table(name: str) -> IO[bytes]:
@@ -199,6 +210,12 @@ def status_codes() -> dict[str, str]:
 def provider_codes() -> dict[str, ProviderCode]:
     """Return the providers' own codes, keyed by the code as it stands in a reply."""
     return {row["code"]: ProviderCode(**row) for row in _csv("providers.csv")}
+
+
+def concepts() -> Iterator[ConceptForms]:
+    """Yield the words of all languages by concept, in the order of the file."""
+    for row in _csv("concepts.csv"):
+        yield ConceptForms(row["concept"], row["language"], tuple(row["forms"].split("|")))
 
 
 @cache
