@@ -42,7 +42,7 @@ def _lexicon() -> _Lexicon:
             elif language in SEARCHED:
                 lexicon.phrases.setdefault(form[0], []).append((form, concept))
             else:
-                lexicon.words.setdefault(_without_accents(form), concept)
+                lexicon.words.setdefault(form, concept)
     for phrases in lexicon.phrases.values():
         phrases.sort(key=lambda phrase: -len(phrase[0]))
     return lexicon

@@ -111,6 +111,9 @@ def codes(text: str) -> Codes:
     return Codes(reply_code, (agreeing or found or [None])[0])
 
 
+# A word outside of marks: codes and masked names alone tell no cause.
+_WORD = re.compile(r"(?<![<:=\w])[^\W\d_]{2,}")
+
 # --- an expired message that tells its last error ---------------------------------------------------------------
 
 # "554 5.4.7 … (last transfail: 452 4.2.2 …)", "Message expired: … <421 4.4.2 …>": the inner reply is the cause.
@@ -128,11 +131,20 @@ _EXPIRED = re.compile(
 )
 
 
+# What qmail-send (qmail-send.c) and Exim (retry.c) write behind the last error when they give up.
+_GIVEN_UP = re.compile(
+    r"\s*\bI'm not going to try again; this message has been in the queue too long\.?|:?\s*\bretry timeout exceeded\b", re.IGNORECASE
+)
+
+
 def _unwrap(text: str) -> tuple[str, bool]:
     """Return the reply that tells the cause, and whether the message expired around it."""
     match = _LAST_ERROR.search(text)
     if match and _EXPIRED.search(text):
         return match["inner"].strip(), True
+    rest = _GIVEN_UP.sub("", text)
+    if rest != text and len(_WORD.findall(template(rest))) > 1:
+        return rest.strip(), True
     return text, False
 
 
@@ -217,10 +229,6 @@ def template(text: str, recipient: str | None = None) -> str:
     'host <host><ip> said: 552 too big: <num> bytes'
     """
     return " ".join([*map(mark, text.split()), *relations(text, recipient)])
-
-
-# A letter outside of marks: codes and masked names alone tell no cause.
-_WORD = re.compile(r"(?<![<:=\w])[^\W\d_]{2,}")
 
 
 def read(reply: Reply) -> Reading:

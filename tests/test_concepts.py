@@ -69,3 +69,9 @@ def test_joined_concepts_are_made_of_known_ones() -> None:
     rows = list(tables.concepts())
     said = {concept for concept, _, _ in rows}
     assert {part for _, language, forms in rows if language == "=" for form in forms for part in form.split()} <= said
+
+
+def test_forms_of_alphabets_are_written_without_accents() -> None:
+    for concept, language, forms in tables.concepts():
+        if language not in SEARCHED:
+            assert [_without_accents(form) for form in forms] == list(forms), (concept, language)

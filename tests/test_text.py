@@ -5,7 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bounceml import text
-from bounceml.values import Reply
+from bounceml.values import Reading, Reply
+
+
+def read_text(reply: str) -> Reading:
+    return text.read(Reply(reply))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,24 @@ def test_escalated_deferral_is_unwrapped() -> None:
     assert reading.codes == (452, "4.2.2")
     assert "mailbox full" in reading.template
     assert "internal" not in reading.template
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("mailbox is full: retry timeout exceeded", "mailbox is full"),
+        (
+            "Unable to open the user database. I'm not going to try again; this message has been in the queue too long.",
+            "unable to open the user database.",
+        ),
+        ("joe@example.com: retry timeout exceeded", "<addr>: retry timeout exceeded"),
+        ("retry timeout exceeded", "retry timeout exceeded"),
+    ],
+)
+def test_an_expiry_is_taken_off_only_where_an_inner_cause_is_left(text: str, template: str) -> None:
+    reading = read_text(text)
+    assert reading.template == template
+    assert reading.expired
 
 
 def test_report_status_stands_in_only_where_the_text_has_none() -> None:
