@@ -3,7 +3,8 @@
 A command is a function that takes the parsed arguments and returns the exit code; it imports what it needs itself, so
 that `bounceml --help` and `bounceml predict` start fast. To add one: write the function, add its parser in ``_parser``.
 
-Exit codes: 0 all read; 2 wrong usage, data or model; 3 some inputs could not be read (each has its own row with `error`).
+Exit codes: 0 all read; 2 wrong usage, data or model; 3 some inputs could not be read (each has its own row with `error`), or
+a mailbox was lost on the way.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from bounceml import __version__
-from bounceml.errors import BouncemlError, UsageError
+from bounceml.errors import BouncemlError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from bounceml.values import Reply, Verdict
+    from bounceml.values import Verdict
 
-_FORMATS = ("auto", "reply", "eml", "csv", "jsonl")
+_FORMATS = (
+    *("auto", "reply", "eml", "mbox", "maildir", "csv", "jsonl", "postfix", "exim", "sendmail", "opensmtpd", "qmail", "powermta"),
+    *("events", "kumomta", "halon", "ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill", "tencent", "aliyun"),
+)
 _OUTPUTS = ("text", "jsonl", "csv")
 _LANGUAGES = ("en", "zh")
 
@@ -30,6 +33,8 @@ _EXAMPLES = """examples:
   bounceml predict "552 5.2.2 mailbox full"
   bounceml predict --lang zh "550 MI:SPF mx.example.com"
   bounceml predict bounce.eml --to jsonl
+  bounceml predict Maildir archive.mbox.gz --to jsonl -o verdicts.jsonl
+  bounceml predict imaps://joe@mail.example.com/Bounces --imap-done move:Done --to jsonl -o verdicts.jsonl
   bounceml predict replies.csv --column diagnostic --to csv -o verdicts.csv
   journalctl -u app | bounceml predict --to jsonl -
 """
@@ -40,6 +45,13 @@ def _probability(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} is not a probability; give a number from 0 to 1")
     return value
+
+
+def _imap_done(text: str) -> str:
+    how, _, folder = text.partition(":")
+    if text == "seen" or (how == "move" and folder):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is neither 'seen' nor 'move:FOLDER'")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,13 +66,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    predict.add_argument("inputs", nargs="*", metavar="TEXT | PATH", help="a reply, or a file; - or nothing: standard input")
+    predict.add_argument(
+        "inputs", nargs="*", metavar="TEXT | PATH | imap://", help="a reply, a file, a folder or a mailbox; - or nothing: standard input"
+    )
     predict.add_argument(
         "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
     )
     predict.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
     predict.add_argument("--to", choices=_OUTPUTS, default="text", help="how to write the verdicts (default: %(default)s)")
     predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of standard output")
+    predict.add_argument(
+        "--imap-done",
+        type=_imap_done,
+        metavar="seen|move:FOLDER",
+        help="flag or move each mail of a mailbox once its verdicts are safe in -o",
+    )
     predict.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of cause and remedy (default: %(default)s)")
     predict.add_argument("--explain", action="store_true", help="show the words that moved the model")
     predict.add_argument(
@@ -102,49 +122,49 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
-        return
-    try:
-        file = path.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with -o") from None
-    with file:
-        yield file
-
-
-def _with_progress(replies: Iterable[Reply]) -> Iterable[Reply]:
-    """Count on standard error how many replies were read, where someone is watching."""
+def _with_progress(verdicts: Iterable[Verdict]) -> Iterable[Verdict]:
+    """Count the verdicts on standard error, where someone is watching."""
     if not sys.stderr.isatty():
-        return replies
+        return verdicts
     from tqdm import tqdm
 
-    counted: Iterable[Reply] = tqdm(replies, unit=" replies", delay=1.0, file=sys.stderr)
+    counted: Iterable[Verdict] = tqdm(verdicts, unit=" verdicts", delay=1.0, file=sys.stderr)
     return counted
 
 
+def _with_complaints(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    for verdict in verdicts:
+        if verdict.error:
+            _tell(verdict.error)
+        yield verdict
+
+
+def _tell(message: str) -> None:
+    print(f"bounceml: {message}", file=sys.stderr)
+
+
 def _predict(arguments: argparse.Namespace) -> int:
-    from bounceml import stream
+    from functools import partial
+
+    from bounceml import output, stream
     from bounceml.classifier import Classifier
     from bounceml.writers import WRITERS
 
     classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold)
-    replies = _with_progress(stream.replies(arguments.inputs, arguments.format, arguments.column))
-    unread = 0
-
-    def counted() -> Iterator[Verdict]:
-        nonlocal unread
-        for verdict in classifier.classify_all(replies, explained=arguments.explain):
-            if verdict.error:
-                unread += 1
-                print(f"bounceml: {verdict.error}", file=sys.stderr)
-            yield verdict
-
-    with _opened(arguments.output) as out:
-        WRITERS[arguments.to](counted(), out, arguments.lang)
-    return 3 if unread else 0
+    run = output.run_of(vars(arguments))
+    with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
+        entries = stream.entries(
+            arguments.inputs,
+            arguments.format,
+            arguments.column,
+            say=_tell,
+            answered=out.answered,
+            ours=output.names(arguments.output),
+            imap_done=arguments.imap_done,
+        )
+        verdicts = out.verdicts(entries, partial(classifier.classify_all, explained=arguments.explain))
+        WRITERS[arguments.to](_with_complaints(_with_progress(verdicts)), out.file, arguments.lang)
+    return 3 if out.unread else 0
 
 
 def _say(step: str) -> None:
@@ -203,8 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except BouncemlError as error:
-        print(f"bounceml: {error}", file=sys.stderr)
-        return 2
+        _tell(str(error))
+        return 3 if isinstance(error, InputError) else 2
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

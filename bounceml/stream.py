@@ -1,16 +1,47 @@
-"""The inputs that a user names, one after the other, as one stream of replies."""
+"""The inputs that a user names, one after the other, as one stream of entries: what is answered as a whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 from bounceml import parsing
+from bounceml.errors import InputError
+from bounceml.parsing import containers, rows
 from bounceml.values import Reply
 
-_HEAD = 4096
+_IMAP = ("imap://", "imaps://")
+
+
+class Entry(NamedTuple):
+    """A mail or a row of an input, or the input's end.
+
+    ``key`` names the input, once in a run, and ``number`` grows within it; None says that nothing follows in this input.
+    ``replies`` are read when they are asked for, and must be before the next entry is. ``proof``, where there is one,
+    changes when the numbers are no longer those of an earlier run. ``settle`` is told the numbers of the entries whose
+    verdicts are safe.
+    """
+
+    key: str
+    number: int | None
+    replies: Iterable[Reply] = ()
+    proof: str | None = None
+    settle: Callable[[list[int]], None] | None = None
+
+
+class _Asked(NamedTuple):
+    """What the user asked of all inputs; the fields are the parameters of ``entries``."""
+
+    form: str
+    column: str | None
+    say: Callable[[str], None]
+    answered: Container[str]
+    ours: Container[str]
+    imap_done: str | None
 
 
 def _exists(argument: str) -> bool:
@@ -20,50 +51,197 @@ def _exists(argument: str) -> bool:
         return False
 
 
-def _file(path: str, form: str, column: str | None) -> Iterator[Reply]:
-    try:
-        with open(path, "rb") as file:
-            chosen = parsing.recognise(file.peek(_HEAD)[:_HEAD], path) if form == "auto" else form
-            yield from parsing.read(file, chosen, path, column)
-    except IsADirectoryError:
-        yield Reply("", source=path, error=f"{path}: is a folder; name the files in it")
-    except OSError as error:
-        yield Reply("", source=path, error=f"{path}: cannot be read ({error.strerror}); check the name and its permissions")
+# --- one open stream --------------------------------------------------------------------------------------------
 
 
-def _standard_input(form: str, column: str | None) -> Iterator[Reply]:
-    file = sys.stdin.buffer
-    head = file.peek(_HEAD)[:_HEAD] if isinstance(file, io.BufferedReader) else b""
-    yield from parsing.read(file, parsing.recognise(head) if form == "auto" else form, None, column)
+class _Opened(NamedTuple):
+    content: BinaryIO
+    form: str
+    guess: str  # what to say that the stream was taken for
 
 
-def _text(argument: str, form: str, column: str | None) -> Iterator[Reply]:
-    raw = argument.encode("utf-8", "surrogateescape")
-    chosen = parsing.recognise(raw[:_HEAD]) if form == "auto" else form
-    if chosen == "reply":
-        yield Reply(argument)
+def _opened(file: BinaryIO, name: str, form: str, in_folder: bool = False) -> _Opened:
+    """Look into a stream: unpack it where it is compressed, and recognise its form where none is named."""
+    if form == "auto" or not isinstance(file, io.BufferedReader):
+        head, file = containers.beginning(file)
     else:
-        yield from parsing.read(io.BytesIO(raw), chosen, None, column)
+        head = file.peek(4)  # enough for the magic number, and nobody waits for more of a slow pipe
+    packed = containers.compression(head)
+    if packed:
+        head, file = containers.beginning(containers.unpacked(file, packed))
+        if containers.compression(head):
+            raise InputError("compressed twice; unpack it once")
+    if form == "auto":
+        form = parsing.recognise(head, containers.without_suffix(name) if packed else name)
+        if in_folder and form == "reply" and b"\0" in head:
+            raise InputError("neither a mail nor text; take it out of the folder")
+    return _Opened(file, form, f"{form} ({packed})" if packed else form)
 
 
-def replies(arguments: Sequence[str], form: str = "auto", column: str | None = None) -> Iterator[Reply]:
-    """Yield the replies of all inputs, in the order they are named.
+def _entries_of(opened: _Opened, source: str | None, column: str | None) -> Iterator[Iterable[Reply]]:
+    """Yield the replies of each mail or row."""
+    if opened.form == "mbox":
+        for number, raw in enumerate(containers.mails(opened.content), 1):
+            yield parsing.read_mail(raw, f"{source}#{number}" if source else None)
+    elif opened.form == "eml":
+        yield parsing.read_mail(containers.whole(opened.content), source)
+    else:
+        for reply in parsing.read(opened.content, opened.form, source, column):
+            yield (reply,)
+
+
+def _of_stream(file: BinaryIO, path: str | None, key: str, asked: _Asked, note: Callable[[str], None], in_folder: bool) -> Iterator[Entry]:
+    """Yield the entries of a stream; where it breaks off, one with ``error`` that says so."""
+    name, number = path or "standard input", 0
+    try:
+        opened = _opened(file, path or "", asked.form, in_folder)
+        note(opened.guess)
+        for number, replies in enumerate(_entries_of(opened, path, asked.column), 1):
+            yield Entry(key, number, replies)
+        return
+    except InputError as error:
+        why = str(error)
+    except OSError as error:
+        after = f"; what comes after entry {number} was not read" if number else ""
+        why = f"cannot be read ({error.strerror or error}){after}"
+    yield Entry(key, number + 1, [Reply("", source=path, error=f"{name}: {why}")])
+
+
+# --- one argument -----------------------------------------------------------------------------------------------
+
+
+def _file(path: str, key: str, asked: _Asked, note: Callable[[str], None], in_folder: bool = False) -> Iterator[Entry]:
+    if key in asked.answered:
+        return
+    try:
+        with _open(path, in_folder) as file:
+            yield from _of_stream(file, path, key, asked, note, in_folder)
+    except OSError as error:  # of the opening: those of the reading have an entry already
+        why = f"{path}: cannot be read ({error.strerror}); check the name and its permissions"
+        yield Entry(key, 1, [Reply("", source=path, error=why)])
+    yield Entry(key, None)
+
+
+def _open(path: str, in_folder: bool) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        moved = containers.moved_mail(path) if in_folder else None
+        if moved is None:
+            raise
+        return open(moved, "rb")
+
+
+def _folder(path: str, prefix: str, asked: _Asked) -> Iterator[Entry]:
+    forms: Counter[str] = Counter()
+    guessed = asked.form == "auto"
+
+    def note(form: str) -> None:
+        forms[form] += 1
+
+    maildir = asked.form == "maildir"
+    if maildir:
+        asked = asked._replace(form="eml")
+    for found in containers.files(path, maildir):
+        if isinstance(found, OSError):
+            why = f"{found.filename}: cannot be read ({found.strerror}); check its permissions"
+            yield Entry(f"{prefix}{found.filename}", 1, [Reply("", source=found.filename, error=why)], proof="")
+        elif not asked.ours or os.path.realpath(found.path) not in asked.ours:
+            form = "eml" if found.is_mail else asked.form
+            yield from _file(found.path, prefix + found.key, asked._replace(form=form), note, in_folder=True)
+    if guessed:
+        held = ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))
+        asked.say(f"{path}: read as a folder of {held or 'nothing new'}")
+
+
+def _standard_input(key: str, asked: _Asked, note: Callable[[str], None]) -> Iterator[Entry]:
+    yield from _of_stream(sys.stdin.buffer, None, key, asked, note, in_folder=False)
+    yield Entry(key, None)
+
+
+def _mailbox(url: str, key: str, asked: _Asked) -> Iterator[Entry]:
+    from bounceml.mailbox import Mailbox  # it needs a package that only mailboxes need
+
+    if key in asked.answered:
+        return
+    with Mailbox(url, asked.imap_done) as box:
+        for uid in box.uids():
+            yield Entry(key, uid, box.replies(uid), box.validity, box.settle)
+        yield Entry(key, None, (), box.validity, box.settle)  # while the mailbox is still open
+
+
+def _text(argument: str, key: str, asked: _Asked) -> Iterator[Entry]:
+    raw = argument.encode("utf-8", "surrogateescape")
+    form = parsing.recognise(raw[: containers.HEAD]) if asked.form == "auto" else asked.form
+    if form == "reply":
+        yield Entry(key, 1, rows.from_text(argument))
+    else:
+        for number, replies in enumerate(_entries_of(_Opened(io.BytesIO(raw), form, ""), None, asked.column), 1):
+            yield Entry(key, number, replies)
+    yield Entry(key, None)
+
+
+def _of(argument: str, number: int, asked: _Asked) -> Iterator[Entry]:
+    def note(form: str) -> None:
+        if asked.form == "auto":
+            asked.say(f"{'standard input' if argument == '-' else argument}: read as {form}")
+
+    prefix = f"{number}:"  # the same file may be named twice
+    if argument == "-":
+        return _standard_input(prefix, asked, note)
+    if argument.lower().startswith(_IMAP):
+        return _mailbox(argument, prefix + argument, asked)
+    if not _exists(argument):
+        return _text(argument, prefix, asked)
+    if os.path.isdir(argument):
+        return _folder(argument, prefix, asked)
+    if asked.form == "maildir":
+        return iter([Entry(prefix, 1, [Reply("", source=argument, error=f"{argument}: is no folder; a Maildir is one")])])
+    return _file(argument, prefix + argument, asked, note)
+
+
+def _nothing(message: str) -> None:
+    """Say nothing."""
+
+
+def entries(
+    arguments: Sequence[str],
+    form: str = "auto",
+    column: str | None = None,
+    *,
+    say: Callable[[str], None] = _nothing,
+    answered: Container[str] = frozenset(),
+    ours: Container[str] = frozenset(),
+    imap_done: str | None = None,
+) -> Iterator[Entry]:
+    """Yield the entries of all inputs, in the order they are named, each input closed by one without a number.
 
     Parameters
     ----------
     arguments
-        What the user named: an argument that exists on disk is read, ``-`` is standard input, anything else is taken
-        as the text itself. Where nothing is named, standard input is read.
+        What the user named: an argument that exists on disk is read (a folder with all that is in it), an ``imap://`` or
+        ``imaps://`` address is a mailbox, ``-`` is standard input, and anything else is taken as the text itself. Where
+        nothing is named, standard input is read.
     form
-        ``auto``, or a key of ``parsing.READERS``.
+        ``auto``, ``maildir``, or a key of ``parsing.READERS``.
     column
         The column or field that holds the reply, for tables.
+    say
+        Is told, once an input, what was taken for what.
+    answered
+        Keys of inputs to leave out.
+    ours
+        Real paths of files to leave out of folders: those that this run writes.
+    imap_done
+        What becomes of an answered mail on the server: ``seen``, ``move:FOLDER``, or nothing.
 
     """
-    for argument in arguments or ["-"]:
-        if argument == "-":
-            yield from _standard_input(form, column)
-        elif _exists(argument):
-            yield from _file(argument, form, column)
-        else:
-            yield from _text(argument, form, column)
+    asked = _Asked(form, column, say, answered, ours, imap_done)
+    for number, argument in enumerate(arguments or ["-"]):
+        yield from _of(argument, number, asked)
+
+
+def replies(arguments: Sequence[str], form: str = "auto", column: str | None = None) -> Iterator[Reply]:
+    """Yield the replies of all inputs, in the order they are named; the parameters are those of ``entries``."""
+    for entry in entries(arguments, form, column):
+        yield from entry.replies

@@ -85,12 +85,14 @@ def test_an_argument_that_is_no_file_is_the_text_itself() -> None:
 
 
 def test_unreadable_input_has_its_row_and_exit_code_3(tmp_path: Path) -> None:
-    done = run("predict", "--to", "jsonl", str(tmp_path), "552 5.2.2 mailbox full")
+    gone = tmp_path / "gone.eml"
+    gone.symlink_to("nowhere")
+    done = run("predict", "--to", "jsonl", str(gone), "552 5.2.2 mailbox full")
     assert done.returncode == 3
     first, second = verdicts(done)
-    assert first["error"] == f"{tmp_path}: is a folder; name the files in it"
+    assert first["error"] == f"{gone}: cannot be read (No such file or directory); check the name and its permissions"
     assert second["category"] == "mailbox_full"
-    assert b"is a folder" in done.stderr
+    assert b"gone.eml: cannot be read" in done.stderr
 
 
 def test_csv_without_the_column(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_reader_that_closes_the_pipe_is_no_error() -> None:
     command = f"yes '552 mailbox full' | head -20000 | {sys.executable} -m bounceml predict --to jsonl - | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=False, cwd=ROOT)
     assert json.loads(done.stdout)["category"] == "mailbox_full"
-    assert done.stderr == b""
+    assert done.stderr == b"bounceml: standard input: read as reply\n"
 
 
 @pytest.mark.parametrize("command", ["", "predict", "train", "evaluate", "taxonomy"])
@@ -187,3 +189,34 @@ def test_evaluate_a_labelled_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.startswith("v:")
     for name in ("report.json", "report.md", "report.html"):
         assert "split:file(mine.jsonl)" in (tmp_path / "report" / name).read_text()
+
+
+def test_every_reader_can_be_named() -> None:
+    from bounceml import cli, parsing
+
+    assert set(cli._FORMATS) == {"auto", "maildir", *parsing.READERS}
+
+
+def test_a_log_and_events_are_recognised(tmp_path: Path) -> None:
+    log = tmp_path / "mail.log"
+    log.write_text(
+        "Nov  3 10:00:00 mx postfix/qmgr[1]: 4F2A91C0: from=<a@example.net>, size=10, nrcpt=1 (queue active)\n"
+        "Nov  3 10:00:01 mx postfix/smtp[7]: 4F2A91C0: to=<joe@example.com>, relay=mx.example.com[192.0.2.1]:25, delay=1, dsn=5.1.1, "
+        "status=bounced (host mx.example.com[192.0.2.1] said: 550 5.1.1 User unknown (in reply to RCPT TO command))\n"
+    )
+    events = tmp_path / "hook.json"
+    events.write_text(json.dumps([{"event": "bounce", "email": "amy@example.com", "reason": "552 5.2.2 mailbox full", "sg_event_id": "x"}]))
+    done = run("predict", "--to", "jsonl", str(log), str(events))
+    assert [(row["recipient"], row["category"], row["outcome"]) for row in verdicts(done)] == [
+        ("joe@example.com", "user_unknown", "failed"),
+        ("amy@example.com", "mailbox_full", "failed"),
+    ]
+    assert b"read as postfix" in done.stderr
+    assert b"read as events" in done.stderr
+
+
+def test_a_pasted_log_line_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "Nov  3 10:00:01 mx postfix/smtp[7]: 4F2A91C0: to=<joe@example.com>, relay=none, dsn=5.4.4, status=bounced (Host not found)"
+    assert main(["predict", "--to", "jsonl", line]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["recipient"], row["category"], row["reply"]) == ("joe@example.com", "host_unknown", "Host not found")

@@ -2,38 +2,81 @@
 
 Forms, most telling sign first (``recognise`` asks in this order):
 
+events  webhooks of sending services and JSON logs, each a JSON object or an array of them (``EVENTS``)
+powermta  PowerMTA's accounting table
 jsonl   one JSON object a line, the reply in one of its fields
 csv     a table with a header line, the reply in one of its columns
+mbox    mails one after the other, each below a line that begins with "From "
 eml     one raw mail
+postfix …  the log of a mail server (``LOGS``)
 reply   one reply a line
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bounceml.parsing import rows
+from bounceml.parsing import containers, logs, rows
 from bounceml.values import Reply
 
-_SUFFIXES = {".eml": "eml", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-# Two header fields in a row, or the envelope line of a mailbox (RFC 5322 section 2.2, RFC 4155).
-_MAIL = re.compile(rb"\A(?:From [^\n]+\n|\s*)(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\r?\n(?:[ \t][^\n]*\r?\n)*){2}")
+_SUFFIXES = {".eml": "eml", ".mbox": "mbox", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+# Two header fields in a row (RFC 5322 section 2.2), with or without the envelope line that mailboxes and pipes put above.
+_MAIL = re.compile(rb"\A(?:From [^\n]+\n|\s*)(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2}")
+
+
+def read_mail(raw: bytes | None, source: str | None = None) -> Iterator[Reply]:
+    """Yield the replies of one mail, or one with ``error`` where the mail is too large (None) or defeats the readers."""
+    from bounceml.parsing import mail  # the email package costs 15 ms that a pasted line need not pay
+
+    if raw is None:
+        why = f"a mail of more than {containers.MAX_MAIL >> 20} MB; it was not read"
+    else:
+        try:
+            yield from mail.read(raw, source)
+        except Exception as error:  # whatever a hostile mail brings about, the mails after it have their answer
+            why = f"this mail could not be read ({type(error).__name__}: {error}); please report it"
+        else:
+            return
+    yield Reply("", source=source, error=f"{source or 'input'}: {why}")
 
 
 def _mail(file: BinaryIO, source: str | None, _column: str | None) -> Iterator[Reply]:
-    from bounceml.parsing import mail  # the email package costs 15 ms that a pasted line need not pay
-
-    yield from mail.read(file.read(), source)
+    yield from read_mail(containers.whole(file), source)
 
 
+def _mbox(file: BinaryIO, source: str | None, _column: str | None) -> Iterator[Reply]:
+    for number, raw in enumerate(containers.mails(file), 1):
+        yield from read_mail(raw, f"{source}#{number}" if source else None)
+
+
+# These two bring modules that a pasted line need not pay for.
+def _events(file: BinaryIO, source: str | None, _column: str | None) -> Iterator[Reply]:
+    from bounceml.parsing import events
+
+    yield from events.read_events(file, source)
+
+
+def _powermta(lines: Iterable[bytes], source: str | None, _column: str | None) -> Iterator[Reply]:
+    from bounceml.parsing import logs_powermta
+
+    yield from logs_powermta.read(lines, source)
+
+
+LOGS = tuple(program.name for program in logs.PROGRAMS)
+# All are read by the same table of paths; the names are for those who want to say what they have.
+EVENTS = ("events", "kumomta", "halon", "ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill", "tencent", "aliyun")
 READERS: dict[str, Callable[[BinaryIO, str | None, str | None], Iterator[Reply]]] = {
-    "jsonl": rows.read_jsonl,
-    "csv": rows.read_csv,
+    **dict.fromkeys(EVENTS, _events),
+    "powermta": containers.bounded(_powermta),
+    "jsonl": containers.bounded(rows.read_jsonl),
+    "csv": containers.bounded(rows.read_csv),
+    "mbox": _mbox,
     "eml": _mail,
-    "reply": rows.read_lines,
+    **dict.fromkeys(LOGS, logs.read_log),
+    "reply": containers.bounded(rows.read_lines),
 }
 
 
@@ -43,11 +86,28 @@ def recognise(head: bytes, name: str = "") -> str:
     >>> recognise(b'{"text": "550 no such user"}'), recognise(b"550 no such user")
     ('jsonl', 'reply')
     """
+    if special := _event_or_record(head):
+        return special
     if form := _SUFFIXES.get(Path(name).suffix.lower()):
         return form
     if head.lstrip().startswith(b"{"):
         return "jsonl"
-    return "eml" if _MAIL.match(head) else "reply"
+    if containers.begins_mailbox(head):
+        return "mbox"
+    return "eml" if _MAIL.match(head) else logs.recognise_log(head) or "reply"
+
+
+def _event_or_record(head: bytes) -> str | None:
+    """Return the form of JSON events and PowerMTA's table, which look like JSON lines and CSV of any other kind."""
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"m"):
+        from bounceml.parsing import events
+
+        return "events" if events.recognise(head) else None
+    if b"dsnDiag" in head or b"bounceCat" in head:
+        from bounceml.parsing import logs_powermta
+
+        return "powermta" if logs_powermta.recognise(head) else None
+    return None
 
 
 def read(file: BinaryIO, form: str, source: str | None = None, column: str | None = None) -> Iterator[Reply]:
