@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _MAX_TEXT = 2000
 
 # A heading between the sections of a notice, such as Sendmail's "----- Transcript of session follows -----".
-HEADING = re.compile(r"\s*(?:[-=*_|]{2,}.*[-=*_|]{2,}|[-=*_|]{3,}.*|diagnostic information for administrators:?)\s*", re.IGNORECASE)
+HEADING = re.compile(r"\s*(?:[-=*_|]{3}.*|[-=*_|]{2}.*[-=*_|]{2}|diagnostic information for administrators:?)\s*", re.IGNORECASE)
 
 # What the other server said, in a transcript (one pattern an entry, with who writes it); group 1 is its reply.
 _TRANSCRIPT = (
@@ -22,8 +22,8 @@ _SAID = re.compile(rf"\s*(?:{'|'.join(_TRANSCRIPT)})\s*", re.IGNORECASE)
 # Sendmail's transcript also has what local programs said; the commands sent are no answer.
 _TRANSCRIPT_BEGINS = re.compile(r"\s*-{2,}.*transcript of session", re.IGNORECASE)
 _COMMAND = re.compile(r"\s*(?:(?:sent\s+)?>>>|(?:\.\.\. )?while talking|<<<)", re.IGNORECASE)
-# What follows from an earlier reply, or is about another host: "Need RCPT" after all recipients were refused.
-_AFTERMATH = re.compile(r"503[ -]|\d{3} [^<@]*\.\.\. Deferred")
+# What follows from an earlier reply, or is about another host: "Need RCPT" after all recipients were refused, "Bye".
+_AFTERMATH = re.compile(r"503[ -]|2\d\d[ -]|\d{3} [^<@]*\.\.\. Deferred")
 
 # A reply code where replies have one: before an enhanced code, behind words that introduce it, at the head of a line.
 _REPLY = re.compile(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from bounceml.parsing import cause, notice
+from bounceml.parsing import cause, events, notice
 from bounceml.parsing.parts import Mail
 from bounceml.values import Reply
 
@@ -25,6 +24,7 @@ _REPORT_LINE = re.compile(
     r"^[ ]{0,2}(?:(?:final|original)-recipient|reporting-mta|original-envelope-id|action)[ \t]*:", re.IGNORECASE | re.MULTILINE
 )
 _ACTION = re.compile(r"failed|delayed|delivered|relayed|expanded|expired", re.IGNORECASE)
+_MAX_VALUE = 8192  # characters; a reply line has 512 at most (RFC 5321 section 4.5.3.1.5), a reply seldom ten lines
 _ARRIVED = ("delivered", "relayed", "expanded")
 
 
@@ -41,7 +41,7 @@ def _read_fields(mail: Mail) -> list[Reply]:
     blocks = [block for block in _blocks(report) if any(name in block for name in _PER_RECIPIENT)]
     if not blocks:
         return []
-    actions = [_action(block) for block in blocks]
+    actions = [_outcome(block, prose) for block in blocks]
     if all(action in _ARRIVED for action in actions):
         return [Reply(prose.strip(), outcome=actions[0])]
     said = {passage.recipient.lower(): passage for passage in notice.passages(prose)}
@@ -82,10 +82,11 @@ def _blocks(report: str) -> Iterator[Block]:
             if (name in block and _complete(block)) or (blank and _complete(block) and name in (*_PER_RECIPIENT, "action")):
                 yield block
                 block = {}
-            block.setdefault(name, field[2].strip())
+            block.setdefault(name, field[2].strip()[:_MAX_VALUE])
             blank = False
         elif name and (line.startswith((" ", "\t")) or name == "diagnostic-code"):
-            block[name] = _unfold(block[name], line.strip())
+            if len(block[name]) < _MAX_VALUE:  # a field folded over a million lines would be copied for each
+                block[name] = _unfold(block[name], line.strip()[:_MAX_VALUE])
     if block:
         yield block
 
@@ -102,6 +103,15 @@ def _unfold(value: str, line: str) -> str:
 def _action(block: Block) -> str:
     found = _ACTION.search(block.get("action", ""))
     return found[0].lower() if found else "delayed" if "will-retry-until" in block else "failed"
+
+
+# OpenSMTPD (bounce.c) reports with "delayed" also a mail that it gave up.
+_EXPIRED = re.compile(r"\benvelope expired\b", re.IGNORECASE)
+
+
+def _outcome(block: Block, prose: str) -> str:
+    action = _action(block)
+    return "expired" if action == "delayed" and _EXPIRED.search(f"{block.get('diagnostic-code', '')} {prose}") else action
 
 
 def _status(block: Block) -> str | None:
@@ -175,41 +185,16 @@ def _reply(block: Block, action: str, said: dict[str, notice.Passage], everythin
     )
 
 
-# --- Amazon SES -------------------------------------------------------------------------------------------------
+# --- events of sending services -----------------------------------------------------------------------------------
 
 
 def _read_json(prose: str) -> list[Reply]:
-    """Read an Amazon SES notification that stands in a mail.
-
-    Source: "Amazon SNS notification contents for Amazon SES", docs.aws.amazon.com/ses/latest/dg/notification-contents.html
-    """
+    """Read the event of a sending service that stands in a mail, such as an Amazon SES notification."""
     start = prose.find("{")
     if start < 0 or "Type" not in prose[start : start + 2000]:
         return []
     try:
         event, _ = json.JSONDecoder().raw_decode(prose, start)
-        event = json.loads(event["Message"]) if isinstance(event.get("Message"), str) else event
-    except (ValueError, RecursionError, AttributeError):
+    except (ValueError, RecursionError):
         return []
-    return _event(event) if isinstance(event, dict) else []
-
-
-def _event(event: dict[str, Any]) -> list[Reply]:
-    kind = event.get("notificationType") or event.get("eventType")
-    if kind in ("Delivery", "Complaint"):
-        return [Reply(str(kind), outcome="delivered" if kind == "Delivery" else "not_a_bounce")]
-    bounce = event.get("bounce")
-    if kind != "Bounce" or not isinstance(bounce, dict) or not isinstance(bounce.get("bouncedRecipients"), list):
-        return []
-    sort = f"{bounce.get('bounceType', '')} {bounce.get('bounceSubType', '')}"
-    return [_json_reply(row, sort) for row in bounce["bouncedRecipients"] if isinstance(row, dict)]
-
-
-def _json_reply(row: dict[str, Any], kind: str) -> Reply:
-    block = {
-        "final-recipient": str(row.get("emailAddress", "")),
-        "action": str(row.get("action", "")),
-        "status": str(row.get("status", "")),
-    }
-    text = _TYPE.sub("", str(row.get("diagnosticCode") or ""), count=1).strip() or f"{block['status']} {kind}".strip()
-    return Reply(text, recipient=_address(block, "final-recipient"), outcome=_action(block), status=_status(block))
+    return events.read_event(event) or []

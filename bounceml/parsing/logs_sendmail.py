@@ -13,6 +13,7 @@ from bounceml.values import Reply
 
 _TAG = re.compile(r"\b(?:sendmail|sm-mta|sm-msp-queue|sm-acceptingconnections|sm-que)(?:\[\d+\])?: ")
 _RECIPIENTS = re.compile(r"to=(?P<to>.*?), (?=[a-z_]+=)")
+_CONTROLLING_USER = re.compile(r"\bctladdr=(<[^<>]{1,400}>)")
 _REPLY = ", reply="
 _STAT = ", stat="
 _REJECT = ", reject="
@@ -55,7 +56,10 @@ def _delivery(line: str) -> list[Reply] | None:
     outcome = _outcome(stat.strip(), code)
     if outcome == "none":
         return []
-    return [Reply(text, recipient=address(one), outcome=outcome, status=code) for one in match["to"].split(",")]
+    # A program or file that an alias names is no address; whom it stands for is the controlling user.
+    alias = _CONTROLLING_USER.search(fields) if match["to"].lstrip('"')[:1] in "|/:" else None
+    names = [alias[1]] if alias else match["to"].split(",")
+    return [Reply(text, recipient=address(one), outcome=outcome, status=code) for one in names]
 
 
 def _outcome(stat: str, code: str | None) -> str:
