@@ -25,7 +25,7 @@ def examples() -> list[dataset.Example]:
 
 @pytest.fixture(scope="module")
 def small(examples: list[dataset.Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with every fifth real row."""
+    """A data folder with every tenth row."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "examples").mkdir()
     for name in ("train.toml", "augment.toml"):
