@@ -7,6 +7,7 @@ The cause of a row is that of its scenario, known by construction, never read fr
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shutil
 import sys
@@ -27,7 +28,8 @@ _EICAR = b"EICAR-STANDARD-ANTIVIRUS-TEST" + b"-FILE"
 _FINAL = re.compile(r"^Final-Recipient: *[\w-]+; *(.+)\n", re.IGNORECASE | re.MULTILINE)
 _ORIGINAL = re.compile(r"^Original-Recipient: *[\w-]+; *(.+)\n", re.IGNORECASE | re.MULTILINE)
 _ACTION = re.compile(r"^Action: *(\w+)", re.IGNORECASE | re.MULTILINE)
-_OWN = re.compile(r"/work/|/var/tmp/|bounceml|\bvm\b")  # what this machine must not leave in a mail or line
+# What this machine must not leave in a mail or line.
+_OWN = re.compile(rf"{re.escape(str(Path(__file__).resolve().parents[1]))}|/var/tmp/|bounceml|\b{re.escape(platform.node())}\b")
 
 Row = dict[str, Any]
 Reported = list[tuple[str, str]]  # recipient, action
