@@ -7,7 +7,7 @@ SECONDS ?= 1800
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo setup test quick lint fuzz train evaluate wheel clean
+.PHONY: demo setup test quick lint fuzz train evaluate lab wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from bounceml import artefact, decide, explain, rules, tables, text
 from bounceml.errors import UsageError
 from bounceml.model import Model
 from bounceml.values import Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict
+
+_REMEMBERED = 4096  # templates whose scores are kept, 15 MB: a stream, or a report on many recipients, repeats a few
 
 
 def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Decision:
@@ -40,6 +43,7 @@ class Classifier:
         if lang not in tables.LANGUAGES:
             raise UsageError(f"no texts in language {lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
         self.model = model
+        self._scores = lru_cache(_REMEMBERED)(model.scores)
         self.thresholds = thresholds
         self.lang = lang
 
@@ -75,7 +79,7 @@ class Classifier:
         if reply.error is not None:
             return explain.unreadable(reply, self.lang, self.model.name)
         reading = text.read(reply)
-        decision = judge(self.model.scores(reading.template), reading, self.thresholds)
+        decision = judge(self._scores(reading.template), reading, self.thresholds)
         evidence: Iterable[Evidence] = decision.evidence
         if explained:
             evidence = chain(evidence, self.model.contributions(reading.template, decision.category))

@@ -23,10 +23,25 @@ if TYPE_CHECKING:
     from bounceml.values import Verdict
 
 _FORMATS = (
-    *("auto", "reply", "eml", "mbox", "maildir", "csv", "jsonl", "postfix", "exim", "sendmail", "opensmtpd", "qmail", "powermta"),
+    *(
+        "auto",
+        "reply",
+        "eml",
+        "mbox",
+        "maildir",
+        "csv",
+        "jsonl",
+        "parquet",
+        "postfix",
+        "exim",
+        "sendmail",
+        "opensmtpd",
+        "qmail",
+        "powermta",
+    ),
     *("events", "kumomta", "halon", "ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill", "tencent", "aliyun"),
 )
-_OUTPUTS = ("text", "jsonl", "csv")
+_OUTPUTS = ("text", "jsonl", "csv", "parquet")
 _LANGUAGES = ("en", "zh")
 
 _EXAMPLES = """examples:
@@ -36,6 +51,7 @@ _EXAMPLES = """examples:
   bounceml predict Maildir archive.mbox.gz --to jsonl -o verdicts.jsonl
   bounceml predict imaps://joe@mail.example.com/Bounces --imap-done move:Done --to jsonl -o verdicts.jsonl
   bounceml predict replies.csv --column diagnostic --to csv -o verdicts.csv
+  bounceml predict bounces.parquet --column diagnostic --to parquet -o verdicts.parquet
   journalctl -u app | bounceml predict --to jsonl -
 """
 
@@ -150,6 +166,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     from bounceml.classifier import Classifier
     from bounceml.writers import WRITERS
 
+    if arguments.to == "parquet" and arguments.output is None:
+        raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
     classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold)
     run = output.run_of(vars(arguments))
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:

@@ -98,6 +98,7 @@ def verdict(
         alternatives=tuple(Score(s.category, round(s.probability, 4)) for s in decision.alternatives),
         model=model,
         error=None,
+        columns=reply.columns,
     )
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple, TextIO, cast
 
 from bounceml import __version__, artefact
 from bounceml.errors import UsageError
@@ -62,7 +62,7 @@ class Output:
     def verdicts(self, entries: Iterable[Entry], judge: Judge) -> Iterator[Verdict]:
         """Yield the verdicts that are still to be written; each must be written before the next is asked for."""
         if self._journal and self._earlier.bytes:
-            self.file.seek(self._earlier.bytes)  # behind the header line: the writer wrote it once more, over itself
+            self.file.seek(self._earlier.bytes)  # a writer has not written before, or has written the same once more
         if self._earlier.complete:
             return
         if self._journal:
@@ -284,10 +284,11 @@ def opened(path: Path | None, run: dict[str, object], *, settles: bool = False, 
             yield output
 
 
-def _writable(path: Path, flags: int = 0, name: Path | None = None) -> TextIO:
+def _writable(path: Path, flags: int = 0, name: Path | None = None, readable: bool = False) -> TextIO:
     # The bytes of a file name that are no UTF-8 are written as "\udcff", which JSON reads as what Python has for them.
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o666), "w", -1, "utf-8", "backslashreplace", "")
+        way, mode = (os.O_RDWR, "w+") if readable else (os.O_WRONLY, "w")  # a table's header is read again when a run goes on
+        return cast(TextIO, os.fdopen(os.open(path, way | os.O_CREAT | flags, 0o666), mode, -1, "utf-8", "backslashreplace", ""))
     except OSError as error:
         raise UsageError(f"{name or path}: cannot be written ({error.strerror}); name another file with -o") from None
 
@@ -308,7 +309,7 @@ def _part(path: Path, run: dict[str, object], settles: bool, say: Callable[[str]
             with Path(os.devnull).open("w") as nowhere:
                 yield Output(nowhere, _NOTHING, full=full)
             return
-    with _writable(part, name=path) as file:
+    with _writable(part, name=path, readable=True) as file:
         _lock(file, part)
         state = _left(part, record, run)
         file.truncate(state.bytes)

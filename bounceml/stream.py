@@ -62,6 +62,7 @@ class _Opened(NamedTuple):
 
 def _opened(file: BinaryIO, name: str, form: str, in_folder: bool = False) -> _Opened:
     """Look into a stream: unpack it where it is compressed, and recognise its form where none is named."""
+    whole = file
     if form == "auto" or not isinstance(file, io.BufferedReader):
         head, file = containers.beginning(file)
     else:
@@ -75,6 +76,9 @@ def _opened(file: BinaryIO, name: str, form: str, in_folder: bool = False) -> _O
         form = parsing.recognise(head, containers.without_suffix(name) if packed else name)
         if in_folder and form == "reply" and b"\0" in head:
             raise InputError("neither a mail nor text; take it out of the folder")
+    if form == "parquet" and not packed and whole.seekable():  # its directory stands at its end
+        whole.seek(0)
+        file = whole
     return _Opened(file, form, f"{form} ({packed})" if packed else form)
 
 
@@ -183,7 +187,7 @@ def _text(argument: str, key: str, asked: _Asked) -> Iterator[Entry]:
 
 def _of(argument: str, number: int, asked: _Asked) -> Iterator[Entry]:
     def note(form: str) -> None:
-        if asked.form == "auto":
+        if asked.form == "auto" and form != parsing.form_of_name(argument):  # what its name says needs no telling
             asked.say(f"{'standard input' if argument == '-' else argument}: read as {form}")
 
     prefix = f"{number}:"  # the same file may be named twice

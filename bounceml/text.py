@@ -27,6 +27,7 @@ _HIDDEN_ADDRESS = re.compile(r"\[email\s*protected\]", re.IGNORECASE)
 # "550-5.1.1 first\n550 5.1.1 last" (RFC 5321 section 4.2.1), also where the line ends are already lost.
 _CONTINUATION = re.compile(r"(?<=\S)\s*(?:\r?\n|\s)\s*([245]\d\d)-(?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
 _LAST_LINE = re.compile(r"\s*\r?\n\s*([245]\d\d)[ ](?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
+_MANY_BLANKS = re.compile(r"\s{20,}")  # the two above look from each of them to the last
 _FIRST_CODE = re.compile(r"([245]\d\d)-(?=\S| )")
 _BLANKS = re.compile(r"\s+")
 
@@ -46,6 +47,7 @@ def _join_lines(text: str) -> str:
     if not first:
         return text
     code = first[1]
+    text = _MANY_BLANKS.sub(lambda blanks: "\n" if "\n" in blanks[0] else " ", text)
 
     def drop(match: re.Match[str]) -> str:
         return " " if match[1] == code else match[0]
@@ -78,7 +80,7 @@ def normalise(text: str) -> str:
 # A reply code counts only where replies begin: at the front (an address may stand before it), after the words that
 # introduce a reply, or before an enhanced code. A size or a limit of 552 is no code.
 _REPLY_CODE = re.compile(
-    r"""(?:^(?:<?[^\s<>]*@[^\s<>]*>?\s*[:.,]*\s*)?["'(<\[]?
+    r"""(?:^(?:<?[^\s<>]{0,320}@[^\s<>]{0,255}>?\s*[:.,]*\s*)?["'(<\[]?
         |\b(?:said|says|smtp|reply|replied|response|responded(?:\ with)?|returned|answered|because|reason|error|code|status
              |x-unix|rejected|failed|bounced)
           \s*[:;=]?\s*["'(<\[#]?
@@ -197,6 +199,9 @@ def _mark_one(match: re.Match[str]) -> str:
     return found if kind == "status" else f"<{kind}>"
 
 
+_LONGEST = 1000  # characters; the longest token of our examples has 400
+
+
 @lru_cache(maxsize=65536)
 def mark(token: str) -> str:
     """Return the token with addresses, hosts, IP addresses, links, ids and numbers replaced by typed marks.
@@ -204,6 +209,8 @@ def mark(token: str) -> str:
     >>> mark("[192.0.2.7]:"), mark("<joe@example.com>:"), mark("5.1.1"), mark("MI:SPF")
     ('<ip>:', '<addr>:', '5.1.1', 'mi:spf')
     """
+    if len(token) > _LONGEST:  # no word of any language; the time for one grows with the square of its length
+        return "".join(mark(token[start : start + _LONGEST]) for start in range(0, len(token), _LONGEST))
     return _NESTED.sub(r"<\1>", MARKS.sub(_mark_one, token)).lower()
 
 
@@ -231,12 +238,15 @@ def template(text: str, recipient: str | None = None) -> str:
     return " ".join([*map(mark, text.split()), *relations(text, recipient)])
 
 
+_MAX_TEXT = 16_384  # characters that are judged; a reply has some hundred, and all that is judged of a notice some thousand
+
+
 def read(reply: Reply) -> Reading:
     """Make a reply ready to judge: normalised, unwrapped, masked, its codes found.
 
     A report's own Status field stands in where the text has no enhanced code.
     """
-    text = normalise(reply.text)
+    text = normalise(reply.text[:_MAX_TEXT])
     inner, expired = _unwrap(text)
     found = codes(inner)
     masked = template(inner, reply.recipient)

@@ -6,6 +6,7 @@ They are named tuples: immutable, cheap to make a million of, and free of the im
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 
@@ -14,7 +15,8 @@ class Reply(NamedTuple):
 
     ``text`` is the server's reply as received. ``outcome`` is what a report states (RFC 3464 section 2.3.3) or
     ``unknown``. ``status`` is a report's own Status field, used where the text carries no code. ``error`` says why
-    this input could not be read; then there is no text to judge.
+    this input could not be read; then there is no text to judge. ``columns`` are those of the table's row that the reply
+    stands in, but for its ``id``; nobody reads them, they are carried to the output.
     """
 
     text: str
@@ -25,6 +27,7 @@ class Reply(NamedTuple):
     outcome: str = "unknown"
     status: str | None = None
     error: str | None = None
+    columns: Mapping[str, object] | None = None
 
 
 class Codes(NamedTuple):
@@ -129,7 +132,10 @@ class Policy(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The answer for one recipient. The field names and their order are a public contract."""
+    """The answer for one recipient. The field names and their order are a public contract.
+
+    ``columns`` is none of these fields: it holds what else stood in the row of a table, to be written beside them.
+    """
 
     id: str | None
     source: str | None
@@ -157,10 +163,43 @@ class Verdict(NamedTuple):
     alternatives: tuple[Score, ...]
     model: str
     error: str | None
+    columns: Mapping[str, object] | None = None
+
+    def carried(self) -> dict[str, object]:
+        """Return the columns of the input's row under the names they have in the output.
+
+        One that is named like a field of the verdict has "input_" before its name.
+
+        >>> from bounceml import Classifier
+        >>> Classifier.load().classify(Reply("552 mailbox full", columns={"reply": "552", "campaign": 7})).carried()
+        {'input_reply': '552', 'campaign': 7}
+        """
+        columns = self.columns or {}
+        return {carried_name(name, columns): value for name, value in columns.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """Return the verdict as plain dictionaries and lists, ready for JSON."""
+        """Return the verdict as plain dictionaries and lists, ready for JSON, the columns of the input's row behind its fields."""
         row = self._asdict()
+        del row["columns"]
         row["evidence"] = [item._asdict() for item in self.evidence]
         row["alternatives"] = [item._asdict() for item in self.alternatives]
+        if self.columns:
+            row.update(self.carried())
         return row
+
+
+FIELDS = Verdict._fields[:-1]  # those of the contract
+
+
+def carried_name(name: str, columns: Container[str] = ()) -> str:
+    """Return what a column is called beside the verdict's fields; no two of a row's ``columns`` get the same name.
+
+    >>> carried_name("campaign"), carried_name("status"), carried_name("status", {"status", "input_status"})
+    ('campaign', 'input_status', 'input_input_status')
+    """
+    if name not in FIELDS:
+        return name
+    name = f"input_{name}"
+    while name in columns:
+        name = f"input_{name}"
+    return name

@@ -1,17 +1,20 @@
-"""Verdicts to text, JSONL and CSV; one function a format, listed in ``WRITERS``."""
+"""Verdicts to text, JSONL, CSV and Parquet; one function a format, listed in ``WRITERS``."""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
-from typing import TextIO
+from types import ModuleType
+from typing import Any, TextIO
 
 from bounceml import tables
-from bounceml.values import Verdict
+from bounceml.errors import UsageError
+from bounceml.values import FIELDS, Verdict
 
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
@@ -21,21 +24,193 @@ _LABELS = {
 }  # fmt: skip
 
 
+# --- JSON lines and CSV -----------------------------------------------------------------------------------------
+
+# JSON may hold these as they are, but many programs end a line at them.
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def _plain(value: object) -> object:
+    """A value of a Parquet column that JSON does not know, as text; times in ISO 8601."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _finite(value: object) -> object:
+    """The same value without NaN and infinities, which JSON does not know either: they mean that nothing is there."""
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json(value: object) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain)
+    for character, escaped in _LINE_ENDS.items():
+        if character in text:
+            text = text.replace(character, escaped)
+    return text
+
+
 def write_jsonl(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
-    """Write one JSON object a line, in input order."""
+    """Write one JSON object a line, in input order; the columns of a table's row stand behind the verdict's fields."""
     for verdict in verdicts:
-        out.write(json.dumps(verdict.to_dict(), ensure_ascii=False) + "\n")
+        out.write(_json(verdict.to_dict()) + "\n")
+
+
+_REST = "input"  # the last column: what of the input's row has no column of its own
+
+
+class _Lines:
+    """Takes the rows of ``csv.writer``, which quotes a bare CR only where rows end in one."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, row: str) -> None:
+        self._out.write(f"{row[:-2]}\n")
+
+
+def _begun(out: TextIO) -> list[str] | None:
+    """The header that stands in the output where an earlier run was killed; the output is left as it was."""
+    if not out.readable() or not (end := out.tell()):
+        return None
+    out.seek(0)
+    header = next(csv.reader(iter(out.readline, "")))
+    out.seek(end)
+    return header
+
+
+def _cell(value: object) -> object:
+    return value if isinstance(value, str) else "" if value is None else _json(value)
 
 
 def write_csv(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
-    """Write a table with a header line; evidence and alternatives are JSON in their cells."""
-    table = csv.DictWriter(out, Verdict._fields, lineterminator="\n")
-    table.writeheader()
-    for verdict in verdicts:
+    """Write a table with a header line; evidence and alternatives are JSON in their cells.
+
+    Behind the verdict's fields stand the columns of the first row that was read. What a later row has besides, as the
+    inputs may be different tables, goes into the last column, ``input``, as JSON: so one pass is enough, and nothing is lost.
+    """
+    stream = iter(verdicts)
+    first = next(stream, None)  # an output that a killed run left is now at the place to go on from
+    table = csv.writer(_Lines(out), lineterminator="\r\n")
+    header = _begun(out)
+    if header is None:
+        header = [*FIELDS, *(name for name in (first.carried() if first else ()) if name != _REST), _REST]
+        table.writerow(header)
+    own = header[len(FIELDS) : -1]
+    known = frozenset(own)
+    for verdict in chain([first] if first else [], stream):
         row = verdict.to_dict()
-        for field in ("evidence", "alternatives"):
-            row[field] = json.dumps(row[field], ensure_ascii=False)
-        table.writerow(row)
+        row["evidence"], row["alternatives"] = _json(row["evidence"]), _json(row["alternatives"])
+        carried = verdict.carried()
+        rest = {name: value for name, value in carried.items() if name not in known}
+        cells = [*(row[name] for name in FIELDS), *(_cell(carried.get(name)) for name in own)]
+        table.writerow([*cells, _json(rest) if rest else ""])
+
+
+# --- Parquet ----------------------------------------------------------------------------------------------------
+
+
+_BATCH = 5000  # rows in memory at once, and in a row group: 5 MB
+
+# What is no text among the verdict's fields, by the name that pyarrow has for its type.
+_TYPES = {"reply_code": "int32", "retry_after": "int64", "confidence": "float64", "suppress": "bool_"}
+_PARTS = {
+    "evidence": {"text": "string", "by": "string", "weight": "float64"},
+    "alternatives": {"category": "string", "probability": "float64"},
+}
+
+
+def write_parquet(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
+    """Write a Parquet table, the columns of the input's rows as in CSV.
+
+    Their names and types are those of the first batch of rows; a value that does not fit goes into ``input`` as JSON.
+    Lists and objects are JSON too.
+
+    Raises
+    ------
+    UsageError
+        Where pyarrow is not installed.
+
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise UsageError("Parquet tables need a package more; install it with: pip install 'bounceml[parquet]'") from None
+
+    stream = iter(verdicts)
+    batch = list(islice(stream, _BATCH))
+    types = {name: getattr(pa, _TYPES.get(name, "string"))() for name in FIELDS}
+    for name, parts in _PARTS.items():
+        types[name] = pa.list_(pa.struct([(part, getattr(pa, kind)()) for part, kind in parts.items()]))
+    carried = list(map(_flat, batch))
+    own = {name: _type(pa, [row.get(name) for row in carried]) for name in dict.fromkeys(chain.from_iterable(carried)) if name != _REST}
+    schema = pa.schema([*types.items(), *own.items(), (_REST, pa.string())])
+    with pq.ParquetWriter(out.buffer, schema) as table:
+        while batch:
+            rows = [verdict.to_dict() for verdict in batch]
+            columns = [_array(pa, [row[name] for row in rows], kind) for name, kind in types.items()]
+            carried = list(map(_flat, batch))
+            rests = [{name: value for name, value in row.items() if name not in own} for row in carried]
+            columns += [_fitting(pa, name, kind, [row.get(name) for row in carried], rests) for name, kind in own.items()]
+            columns.append(_array(pa, [_json(rest) if rest else None for rest in rests], pa.string()))
+            table.write_batch(pa.record_batch(columns, schema=schema))
+            batch = list(islice(stream, _BATCH))
+
+
+def _flat(verdict: Verdict) -> dict[str, object]:
+    """The columns of the input's row; lists and objects as JSON, as two rows seldom have the same fields in them."""
+    return {name: _json(value) if isinstance(value, dict | list) else value for name, value in verdict.carried().items()}
+
+
+def _type(pa: ModuleType, values: list[object]) -> Any:
+    """The type of a column; text where it is empty, or where its values have no type in common."""
+    try:
+        found = pa.array(values).type
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        return pa.string()
+    return pa.string() if pa.types.is_null(found) else found
+
+
+def _array(pa: ModuleType, values: list[Any], kind: Any) -> Any:
+    try:
+        return pa.array(values, kind)
+    except UnicodeError:
+        return pa.array([_encodable(value) for value in values], kind)
+
+
+def _encodable(value: object) -> object:
+    """The same value with half a surrogate pair, which JSON can name and UTF-8 cannot, as its escape."""
+    if isinstance(value, dict):
+        return {name: _encodable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return list(map(_encodable, value))
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _fitting(pa: ModuleType, name: str, kind: Any, values: list[Any], rests: list[dict[str, object]]) -> Any:
+    """The array of one carried column; each value that is not of its type moves to the row's rest."""
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, UnicodeError):
+        pass
+    for number, value in enumerate(values):
+        try:
+            pa.scalar(value, kind)
+        except (pa.ArrowException, OverflowError, UnicodeError):
+            rests[number][name] = value
+            values[number] = None
+    return pa.array(values, kind)
+
+
+# --- text -------------------------------------------------------------------------------------------------------
 
 
 def _width(character: str) -> int:
@@ -104,4 +279,9 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
         out.write(_table_row(verdict, width))
 
 
-WRITERS: dict[str, Callable[[Iterable[Verdict], TextIO, str], None]] = {"text": write_text, "jsonl": write_jsonl, "csv": write_csv}
+WRITERS: dict[str, Callable[[Iterable[Verdict], TextIO, str], None]] = {
+    "text": write_text,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "parquet": write_parquet,
+}

@@ -5,12 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bounceml import Classifier, Reply, tables
+from bounceml import Classifier, Reply, tables, values
 from bounceml.errors import UsageError
-from bounceml.values import Verdict
 
 FIELDS = [
     "id",
@@ -43,7 +42,13 @@ FIELDS = [
 
 
 def test_verdict_fields_are_the_contract() -> None:
-    assert list(Verdict._fields) == FIELDS
+    assert list(values.FIELDS) == FIELDS
+
+
+def test_json_has_the_fields_of_the_contract_and_behind_them_the_columns_of_the_row(classifier: Classifier) -> None:
+    assert list(classifier.classify("552 mailbox full").to_dict()) == FIELDS
+    row = classifier.classify(Reply("552 mailbox full", columns={"campaign": "7", "model": "T"})).to_dict()
+    assert list(row) == [*FIELDS, "campaign", "input_model"]
 
 
 @pytest.mark.parametrize("bare", ["550", "5.0.0", "550 5.0.0", "5.7.1", "554 5.7.1", "", "   "])
@@ -122,6 +127,7 @@ def test_explained_verdict_shows_the_words(classifier: Classifier) -> None:
 
 
 @given(st.text(max_size=400))
+@settings(deadline=None)  # the first Chinese text loads the word list
 def test_any_text_gets_a_verdict(anything: str) -> None:
     verdict = Classifier.load().classify(anything)
     assert verdict.category in tables.taxonomy().categories

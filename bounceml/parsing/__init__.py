@@ -3,6 +3,7 @@
 Forms, most telling sign first (``recognise`` asks in this order):
 
 events  webhooks of sending services and JSON logs, each a JSON object or an array of them (``EVENTS``)
+parquet a table in Apache Parquet, the reply in one of its columns
 powermta  PowerMTA's accounting table
 jsonl   one JSON object a line, the reply in one of its fields
 csv     a table with a header line, the reply in one of its columns
@@ -22,7 +23,7 @@ from typing import BinaryIO
 from bounceml.parsing import containers, logs, rows
 from bounceml.values import Reply
 
-_SUFFIXES = {".eml": "eml", ".mbox": "mbox", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES = {".eml": "eml", ".mbox": "mbox", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 # Two header fields in a row (RFC 5322 section 2.2), with or without the envelope line that mailboxes and pipes put above.
 _MAIL = re.compile(rb"\A(?:From [^\n]+\n|\s*)(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2}")
 
@@ -52,7 +53,7 @@ def _mbox(file: BinaryIO, source: str | None, _column: str | None) -> Iterator[R
         yield from read_mail(raw, f"{source}#{number}" if source else None)
 
 
-# These two bring modules that a pasted line need not pay for.
+# These three bring modules that a pasted line need not pay for.
 def _events(file: BinaryIO, source: str | None, _column: str | None) -> Iterator[Reply]:
     from bounceml.parsing import events
 
@@ -65,12 +66,19 @@ def _powermta(lines: Iterable[bytes], source: str | None, _column: str | None) -
     yield from logs_powermta.read(lines, source)
 
 
+def _parquet(file: BinaryIO, source: str | None, column: str | None) -> Iterator[Reply]:
+    from bounceml.parsing import parquet
+
+    yield from parquet.read(file, source, column)
+
+
 LOGS = tuple(program.name for program in logs.PROGRAMS)
 # All are read by the same table of paths; the names are for those who want to say what they have.
 EVENTS = ("events", "kumomta", "halon", "ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill", "tencent", "aliyun")
 READERS: dict[str, Callable[[BinaryIO, str | None, str | None], Iterator[Reply]]] = {
     **dict.fromkeys(EVENTS, _events),
     "powermta": containers.bounded(_powermta),
+    "parquet": _parquet,
     "jsonl": containers.bounded(rows.read_jsonl),
     "csv": containers.bounded(rows.read_csv),
     "mbox": _mbox,
@@ -80,15 +88,22 @@ READERS: dict[str, Callable[[BinaryIO, str | None, str | None], Iterator[Reply]]
 }
 
 
+def form_of_name(name: str) -> str | None:
+    """Return the form that the suffix of a file's name stands for, if any."""
+    return _SUFFIXES.get(Path(name).suffix.lower())
+
+
 def recognise(head: bytes, name: str = "") -> str:
     """Return the form of an input, from its first bytes and the suffix of its name.
 
     >>> recognise(b'{"text": "550 no such user"}'), recognise(b"550 no such user")
     ('jsonl', 'reply')
     """
+    if head.startswith(b"PAR1"):
+        return "parquet"
     if special := _event_or_record(head):
         return special
-    if form := _SUFFIXES.get(Path(name).suffix.lower()):
+    if form := form_of_name(name):
         return form
     if head.lstrip().startswith(b"{"):
         return "jsonl"

@@ -20,7 +20,7 @@ _TRANSCRIPT = (
 )
 _SAID = re.compile(rf"\s*(?:{'|'.join(_TRANSCRIPT)})\s*", re.IGNORECASE)
 # Sendmail's transcript also has what local programs said; the commands sent are no answer.
-_TRANSCRIPT_BEGINS = re.compile(r"\s*-{2,}.*transcript of session", re.IGNORECASE)
+_TRANSCRIPT_BEGINS = re.compile(r"\s*--.*transcript of session", re.IGNORECASE)
 _COMMAND = re.compile(r"\s*(?:(?:sent\s+)?>>>|(?:\.\.\. )?while talking|<<<)", re.IGNORECASE)
 # What follows from an earlier reply, or is about another host: "Need RCPT" after all recipients were refused, "Bye".
 _AFTERMATH = re.compile(r"503[ -]|2\d\d[ -]|\d{3} [^<@]*\.\.\. Deferred")

@@ -50,15 +50,24 @@ class _Joined(io.RawIOBase):
 def beginning(file: BinaryIO) -> tuple[bytes, BinaryIO]:
     """Return the first bytes of a stream, and the stream with them still in it.
 
-    A pipe gives its bytes in pieces, so that a single ``peek`` may see half a line.
+    A pipe gives its bytes in pieces, so that a single ``peek`` may see half a line. Where the stream breaks off, what came
+    before is its beginning; whoever reads on meets the break.
     """
     pieces: list[bytes] = []
     missing = HEAD
-    while missing and (piece := file.read(missing)):
+    read = file.read1 if isinstance(file, io.BufferedReader) else file.read
+    while missing:
+        try:
+            piece = read(missing)
+        except OSError:
+            if not pieces:
+                raise
+            break
+        if not piece:
+            break
         pieces.append(piece)
         missing -= len(piece)
     head = b"".join(pieces)
-    read = file.read1 if isinstance(file, io.BufferedReader) else file.read
     return head, io.BufferedReader(_Joined(head, read, "the stream is broken"), _CHUNK)
 
 

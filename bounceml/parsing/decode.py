@@ -79,11 +79,22 @@ class _TextOnly(HTMLParser):
             self.pieces.append(re.sub(r"[ \t\r\n\xa0]+", " ", data))
 
 
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_BROKEN_TAG = re.compile(r"<[a-z/][^<>]*(?=<)", re.IGNORECASE)  # one that the next cuts short
+
+
+def _closed(page: str) -> str:
+    """The page without comments and broken tags: for each that is not closed ``HTMLParser`` looks to the end of the page."""
+    end = page.rfind("-->")
+    whole, rest = (page[: end + 3], page[end + 3 :]) if end >= 0 else ("", page)
+    return _BROKEN_TAG.sub("", _COMMENT.sub("", whole) + rest.replace("<!--", ""))
+
+
 def from_html(page: str) -> str:
     """Return the text of an HTML page, a line a block."""
     parser = _TextOnly()
     try:
-        parser.feed(page)
+        parser.feed(_closed(page))
         parser.close()
     except AssertionError:  # html.parser asserts that a "<![" it met is one it knows; what came before still stands
         pass

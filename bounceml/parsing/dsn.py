@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from io import StringIO
 
 from bounceml.parsing import cause, events, notice
 from bounceml.parsing.parts import Mail
@@ -38,7 +39,7 @@ def read(mail: Mail) -> list[Reply]:
 
 def _read_fields(mail: Mail) -> list[Reply]:
     prose, report = (mail.prose, mail.status) if mail.status else _split_report(mail.prose)
-    blocks = [block for block in _blocks(report) if any(name in block for name in _PER_RECIPIENT)]
+    blocks = [block for block in _blocks(report) if not block.keys().isdisjoint(_PER_RECIPIENT)]
     if not blocks:
         return []
     actions = [_outcome(block, prose) for block in blocks]
@@ -73,9 +74,10 @@ def _blocks(report: str) -> Iterator[Block]:
     """
     block: Block = {}
     name, blank = "", False
-    for line in report.split("\n"):
-        field = _FIELD.match(line)
-        if not line.strip():
+    for line in StringIO(report):  # a list of ten million lines would take a gigabyte
+        line = line.removesuffix("\n")
+        field = _FIELD.match(line) if ":" in line else None
+        if not line or line.isspace():
             name, blank = "", True
         elif field:
             name = field[1].lower()
@@ -84,15 +86,16 @@ def _blocks(report: str) -> Iterator[Block]:
                 block = {}
             block.setdefault(name, field[2].strip()[:_MAX_VALUE])
             blank = False
+        elif name and len(block[name]) >= _MAX_VALUE:  # a field folded over a million lines would be copied for each
+            continue
         elif name and (line.startswith((" ", "\t")) or name == "diagnostic-code"):
-            if len(block[name]) < _MAX_VALUE:  # a field folded over a million lines would be copied for each
-                block[name] = _unfold(block[name], line.strip()[:_MAX_VALUE])
+            block[name] = _unfold(block[name], line.strip()[:_MAX_VALUE])
     if block:
         yield block
 
 
 def _complete(block: Block) -> bool:
-    return any(name in block for name in _PER_RECIPIENT) and ("action" in block or "diagnostic-code" in block)
+    return ("action" in block or "diagnostic-code" in block) and not block.keys().isdisjoint(_PER_RECIPIENT)
 
 
 def _unfold(value: str, line: str) -> str:
@@ -114,19 +117,31 @@ def _outcome(block: Block, prose: str) -> str:
     return "expired" if action == "delayed" and _EXPIRED.search(f"{block.get('diagnostic-code', '')} {prose}") else action
 
 
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+
+
 def _status(block: Block) -> str | None:
-    found = re.search(r"[245]\.\d{1,3}\.\d{1,3}", block.get("status", ""))
+    found = _STATUS.search(block["status"]) if "status" in block else None
     return found[0] if found else None
+
+
+_BRACKETED = re.compile(r"<([^<>]+)>")
+_COMMENT = re.compile(r"(?<!\s)\s*\([^()]*\)")
 
 
 def _address(block: Block, *names: str) -> str | None:
     """Return the address in the first of these fields that has one: ``type; address`` (RFC 3464 section 2.1.2)."""
     for name in names:
-        kind, separator, value = block.get(name, "").partition(";")
-        value = value if separator and "@" not in kind else block.get(name, "")
-        bracketed = re.search(r"<([^<>]+)>", value)
-        value = (bracketed[1] if bracketed else re.sub(r"\s*\([^()]*\)", "", value)).strip(" \t'\"<>")
-        value = _decode_xtext(value.removeprefix("mailto:"))
+        if name not in block:
+            continue
+        kind, separator, value = block[name].partition(";")
+        value = value if separator and "@" not in kind else block[name]
+        if "<" in value and (bracketed := _BRACKETED.search(value)):
+            value = bracketed[1]
+        elif "(" in value:
+            value = _COMMENT.sub("", value)
+        value = value.strip(" \t'\"<>").removeprefix("mailto:")
+        value = _decode_xtext(value) if "\\" in value or "+" in value else value
         if value.startswith("@"):  # a source route, "@relay:user@host" (RFC 5321 section 4.1.1.3), or only its relay
             value = value.partition(":")[2]
         if value and " " not in value and not value.startswith(("|", "/")):
@@ -153,7 +168,7 @@ def _decode_xtext(value: str) -> str:
 
 # --- the text to judge ------------------------------------------------------------------------------------------
 
-_TYPE = re.compile(r"\s*(?:smtp|dns|unknown|x-[\w.-]+)\s*;\s*", re.IGNORECASE)
+_TYPE = re.compile(r"\s*(?:smtp|dns|unknown|x-[\w.-]{1,40})\s*;\s*", re.IGNORECASE)
 
 
 def _completed(text: str, human: str) -> str:
@@ -168,8 +183,8 @@ def _completed(text: str, human: str) -> str:
 
 def _reply(block: Block, action: str, said: dict[str, notice.Passage], everything: str, *, alone: bool) -> Reply:
     final = _address(block, "final-recipient", "x-actual-recipient", "original-recipient")
-    original = _address(block, "original-recipient")
-    passage = said.get((final or "").lower()) or said.get((original or "").lower())
+    original = _address(block, "original-recipient") if "original-recipient" in block else None
+    passage = (said.get((final or "").lower()) or said.get((original or "").lower())) if said else None
     if passage is None and alone and len(said) == 1:
         passage = next(iter(said.values()))
     human = passage.text if passage else everything

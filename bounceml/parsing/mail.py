@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bounceml.parsing import cause, dsn, notice, other_mail
-from bounceml.parsing.parts import Mail, take_apart
+from bounceml.parsing.parts import MAX_STATUS, Mail, take_apart
 from bounceml.values import Reply
 
 # The first that finds something has the word. What is no bounce goes first, for an auto-reply or a complaint may quote a
@@ -30,8 +30,14 @@ def read(raw: bytes, source: str | None = None) -> list[Reply]:
     mail = take_apart(raw)
     for reader in READERS:
         if replies := reader(mail):
-            return [reply._replace(source=source) for reply in replies]
+            return [*(reply._replace(source=source) for reply in replies), *_rest(mail, source)]
     return [_whole(mail)._replace(source=source)]
+
+
+def _rest(mail: Mail, source: str | None) -> list[Reply]:
+    """A row that says what is missing, where a report is too large to read all of it."""
+    why = f"{source or 'input'}: a delivery report of more than {MAX_STATUS >> 20} MB; what stands behind that was not read"
+    return [Reply("", source=source, error=why)] if mail.cut else []
 
 
 def _whole(mail: Mail) -> Reply:

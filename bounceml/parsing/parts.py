@@ -21,7 +21,8 @@ from bounceml.parsing.original import split_original
 
 _MAX_DELIMITERS = 10_000
 _MAX_HEAD = 65_536
-_MAX_BODY = 2_097_152  # of one part, before decoding; a delivery report on a thousand recipients has 300 KB
+_MAX_BODY = 2_097_152  # of one part, before decoding
+MAX_STATUS = 10 * 2**20  # of a delivery report, in which every recipient counts: 100,000 of them have 10 MB, and take 2 seconds
 _MAX_PROSE = 65_536
 
 
@@ -29,7 +30,7 @@ class Mail(NamedTuple):
     """A mail taken apart. ``headers`` has lower-case names and decoded values, the first of each name.
 
     ``prose`` is what the notice itself says, ``status`` the delivery-status parts, ``original`` the start of the
-    returned original, ``types`` the content types of the mail's own parts.
+    returned original, ``types`` the content types of the mail's own parts. ``cut`` says that ``status`` is not all there is.
     """
 
     headers: dict[str, str]
@@ -37,6 +38,7 @@ class Mail(NamedTuple):
     status: str
     original: str
     types: frozenset[str]
+    cut: bool = False
 
 
 class _Part(NamedTuple):
@@ -77,6 +79,7 @@ def take_apart(raw: bytes) -> Mail:
         status="\n\n".join(_decoded(part) for part in statuses),
         original="\n".join([*(decode.text(part.body[:_MAX_HEAD], _charset(part.head)) for part in originals[:1]), returned]),
         types=frozenset(part.type for part in (*texts, *statuses, *originals)) | _declared(parts[0].head),
+        cut=any(len(part.body) > MAX_STATUS for part in statuses),
     )
 
 
@@ -157,7 +160,7 @@ def _prose(texts: list[_Part]) -> str:
 
 def _decoded(part: _Part) -> str:
     encoding = re.search(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", part.head, re.IGNORECASE | re.MULTILINE)
-    body = part.body[:_MAX_BODY]
+    body = part.body[: MAX_STATUS if part.type in _STATUSES else _MAX_BODY]
     if encoding and encoding[1].lower() == "base64" and b" " not in body[:300].strip():
         letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
         body = binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from bounceml.errors import InputError
 from bounceml.parsing import logs
@@ -13,6 +15,8 @@ from bounceml.values import Reply
 # The columns that hold a reply where none is named, in the order they are looked for.
 REPLY_COLUMNS = ("text", "reply", "diagnostic_code", "diagnostic", "smtp_response", "response", "reason", "message", "error")
 RECIPIENT_COLUMNS = ("recipient", "email", "rcpt", "to")
+
+_NAMED = 20  # columns that a message lists
 
 # Chinese mail systems still write GB18030; Latin-1 takes any bytes and comes last.
 _ENCODINGS = ("utf-8-sig", "gb18030", "latin-1")
@@ -50,7 +54,7 @@ def read_lines(file: Iterable[bytes], source: str | None, _column: str | None) -
                 yield reply._replace(source=_place(source, number))
 
 
-def _first(row: dict[str, object], names: Iterable[str]) -> str | None:
+def _first(row: Mapping[str, object], names: Iterable[str]) -> str | None:
     return next((str(row[name]) for name in names if row.get(name)), None)
 
 
@@ -60,38 +64,93 @@ def _reply_column(columns: Iterable[str], wanted: str | None) -> str:
         if name in found:
             return name
     sought = f"no column {wanted!r}" if wanted else "no column that holds the reply"
-    raise InputError(f"{sought}; there are {', '.join(map(str, found)) or 'none'}: name one with --column")
+    there = ", ".join(map(str, found[:_NAMED])) + (", …" if len(found) > _NAMED else "")
+    raise InputError(f"{sought}; there are {there or 'none'}: name one with --column")
 
 
-def _replies(row: dict[str, object], column: str, place: str | None) -> Iterator[Reply]:
+def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None, number: int) -> Iterator[Reply]:
+    """Yield the reply in a row of a table, or those of the log line in it; all columns but ``id`` go with it.
+
+    Parameters
+    ----------
+    row
+        The row, by column.
+    wanted
+        The column that holds the reply, where one is named.
+    source, number
+        The table's path, where it has one, and the line or row in it.
+
+    """
+    place = _place(source, number)
     given = row.get("id")
+    known = Reply(
+        "",
+        id=None if given is None else str(given),
+        source=place,
+        recipient=_first(row, RECIPIENT_COLUMNS),
+        columns={name: value for name, value in row.items() if name != "id"} or None,
+    )
+    try:
+        column = _reply_column(row, wanted)
+    except InputError as error:
+        yield known._replace(error=f"{place or f'line {number}'}: {error}")
+        return
     for reply in from_text(str(row[column] if row[column] is not None else "")):
-        recipient = reply.recipient or _first(row, RECIPIENT_COLUMNS)
-        yield reply._replace(id=None if given is None else str(given), source=place, recipient=recipient)
+        yield reply._replace(id=known.id, source=place, recipient=reply.recipient or known.recipient, columns=known.columns)
+
+
+def _distinct(header: Iterable[str]) -> list[str]:
+    """The names of a table's columns; one without a name, or with that of another, is named by its number.
+
+    >>> _distinct(["id", "", "text", "text"])
+    ['id', 'column_2', 'text', 'column_4']
+    """
+    names: list[str] = []
+    for number, name in enumerate(header, 1):
+        names.append(name if name and name not in names else f"column_{number}")
+    return names
+
+
+def _parts(line: str) -> Iterable[str]:
+    """The lines in a line that ends in LF: a bare CR ends one too, as on old Macs."""
+    return io.StringIO(line, newline="") if "\r" in line[:-2] else (line,)
+
+
+def _row(names: list[str], cells: list[str]) -> dict[str, object]:
+    """A row by column; cells beyond the header are named by their number, so that none is lost."""
+    more = [f"column_{number}" for number in range(len(names) + 1, len(cells) + 1)]
+    return dict(zip([*names, *more], cells, strict=False))
 
 
 def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
     """Yield one reply for each row of a table with a header line; tabs or semicolons may stand for the commas."""
-    lines = map(_decode, file)
+    lines = (part for line in file for part in _parts(_decode(line)))
     header = next(lines, "")
-    delimiter = max(",\t;", key=header.count)
-    names = next(csv.reader([header], delimiter=delimiter), [])
+    table = csv.reader(chain([header], lines), delimiter=max(",\t;", key=header.count))
     try:
-        name = _reply_column(names, column)
-    except InputError as error:
+        names = _distinct(next(table, []))
+        position = names.index(_reply_column(names, column))
+    except (InputError, csv.Error) as error:
         yield Reply("", source=source, error=f"{source or 'input'}: {error}")
         return
-    table = csv.reader(lines, delimiter=delimiter)
-    try:
-        for cells in table:
-            place = _place(source, table.line_num + 1)
-            if len(cells) > names.index(name):
-                yield from _replies(dict(zip(names, cells, strict=False)), name, place)
-            elif cells:
-                yield Reply("", source=place, error=f"{place or 'a row'}: too few columns for {name!r}; mend the row")
-    except csv.Error as error:
-        place = _place(source, table.line_num + 1)
-        yield Reply("", source=place, error=f"{place or 'input'}: not readable as CSV ({error}); the rows from here on were not read")
+    while True:
+        number = table.line_num + 1  # of the row that comes: a cell may hold line ends
+        try:
+            cells = next(table, None)
+        except csv.Error as error:  # a quote that is never closed; the reader goes on behind what it swallowed
+            place = _place(source, number)
+            why = f"not readable as CSV ({error}); line {table.line_num} is the last that was left out"
+            yield Reply("", source=place, error=f"{place or f'line {number}'}: {why}")
+            continue
+        if cells is None:
+            return
+        number = table.line_num
+        if len(cells) > position:
+            yield from replies_of(_row(names, cells), names[position], source, number)
+        elif cells:
+            place = _place(source, number)
+            why = f"{place or f'line {number}'}: too few columns for {names[position]!r}; mend the row"
+            yield from (reply._replace(error=why) for reply in replies_of(_row(names, cells), names[position], source, number))
 
 
 def read_jsonl(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
@@ -104,6 +163,7 @@ def read_jsonl(file: Iterable[bytes], source: str | None, column: str | None) ->
             row = json.loads(_decode(line))
             if not isinstance(row, dict):
                 raise InputError("not a JSON object")
-            yield from _replies(row, _reply_column(row, column), place)
-        except (InputError, ValueError) as error:
+        except (InputError, ValueError, RecursionError) as error:
             yield Reply("", source=place, error=f"{place or f'line {number}'}: {error}")
+        else:
+            yield from replies_of(row, column, source, number)
