@@ -75,10 +75,17 @@ def start(inputs: Iterable[Path], to: str, out: Path) -> subprocess.Popen[bytes]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 
 
+def wait_for_rows(process: subprocess.Popen[bytes], part: Path) -> None:
+    """Wait until a run has written rows of its own: what it does before that, a kill cannot spoil."""
+    before = part.stat().st_size if part.exists() else 0
+    while process.poll() is None and not (part.exists() and part.stat().st_size > before):
+        time.sleep(0.002)
+
+
 @pytest.mark.parametrize("to", ["jsonl", "csv"])
 @pytest.mark.parametrize("kind", INPUTS)
 def test_killed_run_ends_as_one_that_was_not(tmp_path: Path, kind: str, to: str) -> None:
-    given = INPUTS[kind](tmp_path, {"folder": 250, "mbox": 250}.get(kind, 500))
+    given = INPUTS[kind](tmp_path, {"folder": 1000, "mbox": 2000}.get(kind, 12_000))  # a second of work, several checkpoints
     begin = time.monotonic()
     start([given], to, tmp_path / "whole").communicate()
     takes = time.monotonic() - begin
@@ -87,8 +94,10 @@ def test_killed_run_ends_as_one_that_was_not(tmp_path: Path, kind: str, to: str)
     kills = went_on = 0
     while True:
         process = start([given], to, tmp_path / "out")
+        if kills < 6:
+            wait_for_rows(process, tmp_path / "out.part")
         try:
-            _, told = process.communicate(timeout=dice.uniform(0.1, 0.6) * takes if kills < 6 else None)
+            _, told = process.communicate(timeout=dice.uniform(0.1, 0.4) * takes if kills < 6 else None)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             _, told = process.communicate()
