@@ -213,7 +213,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     from bounceml.learning import papers, train
 
-    report = train.evaluate_file(arguments.file, arguments.model) if arguments.file else train.cross_validate(arguments.data, _say)
+    if arguments.file:
+        report = train.evaluate_file(arguments.file, arguments.model)
+    else:
+        report = train.cross_validate(arguments.data, arguments.out, _say)
     print(json.dumps(report, ensure_ascii=False) if arguments.json else papers.as_text(report))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

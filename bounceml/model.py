@@ -39,7 +39,7 @@ class Model:
         self.name = artefact.name
         self.labels: list[str] = artefact.manifest["labels"]
         self._family_weights: dict[str, float] = artefact.manifest["family_weights"]
-        if set(self._family_weights) != set(FAMILIES):
+        if not set(self._family_weights) <= set(FAMILIES):
             raise ModelError(
                 f"{artefact.folder}: made of the features {', '.join(self._family_weights)}, but this version has "
                 f"{', '.join(FAMILIES)}; train the model again with `bounceml train --out {artefact.folder}`"
@@ -53,9 +53,9 @@ class Model:
 
         The values of a family have unit length with those of the features that training never saw, which count as rare.
         """
-        for family, extract in FAMILIES.items():
+        for family in self._family_weights:
             found, squared = [], 0.0
-            for feature, count in Counter(extract(template)).items():
+            for feature, count in Counter(FAMILIES[family](template)).items():
                 key = feature_hash(family, feature)
                 row = bisect_left(self._hashes, key)
                 known = row < len(self._hashes) and self._hashes[row] == key

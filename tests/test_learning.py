@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, ROOT
 
 from bounceml import Classifier, artefact, tables
 from bounceml.errors import DataError
-from bounceml.learning import augment, calibration, crossval, dataset, export, metrics, settings, train
+from bounceml.learning import augment, calibration, corpus, crossval, dataset, evaluate, export, metrics, papers, settings, studies, train
 from bounceml.learning.calibration import Scaling
 
 SETTINGS = settings.read(DATA)
@@ -38,7 +38,7 @@ def small(examples: list[dataset.Example], tmp_path_factory: pytest.TempPathFact
 
 
 def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[dataset.Example], tmp_path: Path) -> None:
-    fitted = crossval.fit(examples, augment.augment(examples, SETTINGS.recipe, 7), np.arange(len(examples)), SETTINGS)
+    fitted = crossval.fit(corpus.prepare(examples, SETTINGS), np.arange(len(examples)), SETTINGS)
     export.calibrate_and_round(fitted, Scaling(5.0, 0.5))
     manifest = {"name": "t", "version": "0", "thresholds": {"model": 0.5, "suppress": 0.9, "rules": 0.5, "codes": 0.5}}
     export.write(tmp_path / "model", fitted, manifest, {})
@@ -118,10 +118,36 @@ def test_texts_without_likeness_do_not_share_a_group(examples: list[dataset.Exam
     assert sizes.max() < len(examples) / 50
 
 
-def test_no_relative_of_a_test_row_is_trained_on(examples: list[dataset.Example]) -> None:
-    groups = dataset.groups(examples)
-    for train_rows, test_rows in crossval.splits(examples, groups, SETTINGS):
-        assert not set(groups[train_rows]) & set(groups[test_rows])
+@pytest.fixture(scope="module")
+def rows(examples: list[dataset.Example]) -> corpus.Corpus:
+    return corpus.prepare(examples[::4], SETTINGS)
+
+
+def test_no_relative_of_a_test_row_is_trained_on(rows: corpus.Corpus) -> None:
+    kinds = [studies.languages(rows.examples), studies.providers(rows, dataset.families(DATA))]
+    splits = crossval.by_group(rows, SETTINGS) + [split for kind in kinds for split in crossval.leaving_out(rows, kind)]
+    assert len(splits) > 15
+    for split in splits:
+        assert not set(rows.groups[split.train]) & set(rows.groups[split.test])
+        assert all(rows.examples[row].measured for row in split.test)
+
+
+def test_what_is_left_out_never_trains(rows: corpus.Corpus) -> None:
+    for split in crossval.leaving_out(rows, studies.languages(rows.examples)):
+        assert not any(rows.examples[row].language.startswith(split.name) for row in split.train)
+    known = dataset.families(DATA)
+    for split in crossval.leaving_out(rows, studies.providers(rows, known)):
+        if not split.name.startswith("small"):
+            assert {dataset.family(rows.examples[row].provider, known) for row in split.test} == {split.name}
+            measured = [rows.examples[row] for row in split.train if rows.examples[row].measured]
+            assert not any(dataset.family(e.provider, known) == split.name for e in measured)
+
+
+def test_likeness_is_that_of_the_nearest_training_row(examples: list[dataset.Example]) -> None:
+    some = [examples[0], examples[0]._replace(template=examples[0].template + " again"), examples[1]]
+    found = dataset.nearest(some, [(np.array([0, 2]), np.array([1]))])
+    assert found[1] > 0.8
+    assert np.isnan(found[[0, 2]]).all()
 
 
 # --- variants ---------------------------------------------------------------------------------------------------
@@ -202,6 +228,29 @@ def test_report_figures_agree_with_each_other(small: Path) -> None:
         value, low, high = arm["macro_f1"]
         assert low <= value <= high
     assert set(report["headline"]) == {"model", "rules", "both"}
+    assert report["top_2"] >= report["headline"]["model"]["accuracy"][0]
+    kept = [row["missed_suppression_rate"] for row in report["suppression_sweep"]]
+    assert kept == sorted(kept)
+    parts = report["studies"]["parts"]
+    assert parts["both"]["accuracy"] == pytest.approx(report["headline"]["model"]["accuracy"][0], abs=0.01)
+    assert parts["codes only"]["accuracy"] < parts["text only"]["accuracy"]
+    assert sum(row["rows"] for row in report["studies"]["likeness"]) == report["rows"]
+
+
+def test_changes_tell_what_moved() -> None:
+    now = papers.earlier(ROOT / "models" / "default")
+    assert now is not None
+    before = json.loads(json.dumps(now)) | {"signature": "other", "rows": 1}
+    before["per_category"][0]["f1"] -= 0.1
+    found = evaluate.changes(now, before)
+    assert found is not None
+    assert found["since"] == "other"
+    moved = {row["name"]: (row["was"], row["now"]) for row in found["figures"] if row["was"] != row["now"]}
+    assert moved == {
+        "rows": (1, now["rows"]),
+        f"F1 of {now['per_category'][0]['category']}": (before["per_category"][0]["f1"], now["per_category"][0]["f1"]),
+    }
+    assert evaluate.changes(now, now | {"changes": found}) == found
 
 
 def test_evaluation_of_a_file_uses_the_finished_model(examples: list[dataset.Example], tmp_path: Path) -> None:

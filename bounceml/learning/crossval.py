@@ -1,9 +1,9 @@
-"""Grouped cross-validation: every real row is judged by a model that saw neither it nor a relative of it."""
+"""Cross-validation: every real row is judged by a model that saw neither it nor a relative of it."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +14,23 @@ from threadpoolctl import threadpool_limits
 
 from bounceml.learning import pipeline
 from bounceml.learning.arrays import Floats, Ints
-from bounceml.learning.dataset import Example
+from bounceml.learning.corpus import Corpus
 from bounceml.learning.settings import Settings
 
-Variants = Sequence[tuple[int, Example]]
+
+class Split(NamedTuple):
+    """Numbers of the training rows and the test rows among all examples; ``name`` says what is tested."""
+
+    name: str
+    train: Ints
+    test: Ints
 
 
 class OutOfFold(NamedTuple):
-    """Held-out margins of the measured rows.
+    """Held-out margins of the tested rows.
 
-    ``rows`` are their numbers among all examples, shape (measured,); ``margins`` has shape (measured, labels), ``fold``
-    shape (measured,).
+    ``rows`` are their numbers among all examples, shape (tested,); ``margins`` has shape (tested, labels), ``fold`` (the
+    number of the split) shape (tested,).
     """
 
     labels: list[str]
@@ -33,11 +39,11 @@ class OutOfFold(NamedTuple):
     fold: Ints
 
 
-def fit(examples: Sequence[Example], variants: Variants, rows: Ints, settings: Settings) -> Pipeline:
+def fit(corpus: Corpus, rows: Ints, settings: Settings) -> Pipeline:
     """Fit the pipeline on the given real rows and the variants of them, never on those of other rows."""
     chosen = set(rows.tolist())
-    made = [variant for parent, variant in variants if parent in chosen]
-    training = [examples[row] for row in rows] + made
+    made = [variant for parent, variant in corpus.variants if parent in chosen]
+    training = [corpus.examples[row] for row in rows] + made
     weights = np.array([settings.documented_weight if e.documented else 1.0 for e in training])
     weights[len(rows) :] *= settings.synthetic_weight
     fitted = pipeline.build(settings.model)
@@ -46,33 +52,63 @@ def fit(examples: Sequence[Example], variants: Variants, rows: Ints, settings: S
     return fitted
 
 
-def splits(examples: Sequence[Example], groups: Ints, settings: Settings) -> Iterator[tuple[Ints, Ints]]:
-    """Yield (training rows, test rows) of each fold; a group is never on both sides, and only real texts are tested."""
-    measured = np.flatnonzero([example.measured for example in examples])
+def _measured(corpus: Corpus) -> Ints:
+    """Return the numbers of the real texts, which alone are tested."""
+    return np.flatnonzero([example.measured for example in corpus.examples])
+
+
+def _split(corpus: Corpus, name: str, test: Ints) -> Split:
+    """Return the split that tests the given rows and trains on all that share no group with any of them."""
+    related = np.isin(corpus.groups, corpus.groups[test])
+    return Split(name, np.flatnonzero(~related), test)
+
+
+def by_group(corpus: Corpus, settings: Settings) -> list[Split]:
+    """Return the folds of grouped cross-validation: categories spread evenly, a group never on both sides."""
+    measured = _measured(corpus)
     splitter = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=settings.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        folds = list(splitter.split(measured, [examples[int(row)].category for row in measured], groups[measured]))
-    for _, test in folds:
-        related = np.isin(groups, groups[measured[test]])
-        yield np.flatnonzero(~related), measured[test]
+        folds = list(splitter.split(measured, [corpus.examples[int(row)].category for row in measured], corpus.groups[measured]))
+    return [_split(corpus, f"fold {number}", measured[test]) for number, (_, test) in enumerate(folds, 1)]
 
 
-def _held_out(examples: Sequence[Example], variants: Variants, train: Ints, test: Ints, settings: Settings) -> tuple[list[str], Floats]:
-    fitted = fit(examples, variants, train, settings)
-    return list(fitted.classes_), fitted.decision_function([examples[row].template for row in test])
+def leaving_out(corpus: Corpus, kinds: Sequence[str | None]) -> list[Split]:
+    """Return one split for each kind, in which nothing of that kind, nor a relative of it, trains.
+
+    Parameters
+    ----------
+    corpus
+        All examples.
+    kinds
+        The kind of each example, such as its language; None for one that is never tested.
+
+    """
+    tested = set(_measured(corpus).tolist())
+    splits = []
+    for kind in sorted({kind for kind in kinds if kind is not None}):
+        own = np.array([row for row, other in enumerate(kinds) if other == kind])
+        test = np.array([row for row in own if row in tested], dtype=np.int64)
+        if len(test):
+            split = _split(corpus, kind, test)
+            splits.append(split._replace(train=np.setdiff1d(split.train, own)))
+    return splits
 
 
-def out_of_fold(examples: Sequence[Example], variants: Variants, groups: Ints, settings: Settings) -> OutOfFold:
-    """Return the held-out margins of every measured row; folds run on all cores."""
-    chosen = list(splits(examples, groups, settings))
-    results = Parallel(n_jobs=-1)(delayed(_held_out)(examples, variants, train, test, settings) for train, test in chosen)
-    labels = sorted({e.category for e in examples})
-    margins = np.full((len(examples), len(labels)), -10.0)  # a label that a fold never saw has no chance there
-    fold = np.full(len(examples), -1, dtype=np.int64)
-    for number, ((_, test), (seen, scores)) in enumerate(zip(chosen, results, strict=True)):
+def _held_out(corpus: Corpus, split: Split, settings: Settings) -> tuple[list[str], Floats]:
+    fitted = fit(corpus, split.train, settings)
+    return list(fitted.classes_), fitted.decision_function([corpus.examples[row].template for row in split.test])
+
+
+def out_of_fold(corpus: Corpus, splits: Sequence[Split], settings: Settings) -> OutOfFold:
+    """Return the held-out margins of every tested row; splits run on all cores."""
+    results = Parallel(n_jobs=-1)(delayed(_held_out)(corpus, split, settings) for split in splits)
+    labels = sorted({e.category for e in corpus.examples})
+    margins = np.full((len(corpus.examples), len(labels)), -10.0)  # a label that a split never saw has no chance there
+    fold = np.full(len(corpus.examples), -1, dtype=np.int64)
+    for number, (split, (seen, scores)) in enumerate(zip(splits, results, strict=True)):
         columns = [labels.index(label) for label in seen]
-        margins[test[:, None], np.array(columns)] = scores
-        fold[test] = number
+        margins[split.test[:, None], np.array(columns)] = scores
+        fold[split.test] = number
     rows = np.flatnonzero(fold >= 0)
     return OutOfFold(labels, rows, margins[rows], fold[rows])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from scipy.sparse import csr_matrix, vstack
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from bounceml import tables, text
 from bounceml.errors import DataError
+from bounceml.learning.arrays import Floats, Ints
 from bounceml.values import Reply
 
 REQUIRED = ("text", "category", "language", "provider", "source")
@@ -149,11 +152,77 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def groups(examples: Sequence[Example], same: float = SAME_GROUP) -> npt.NDArray[np.int64]:
-    """Return a group number for each example; near-duplicates, of a cosine of at least ``same``, share one."""
-    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True).fit_transform(
+# --- likeness ---------------------------------------------------------------------------------------------------
+
+_AT_ONCE = 1000  # rows compared with all others at a time: 13,000 by 13,000 likenesses would take 2 GB
+
+
+def _vectors(examples: Sequence[Example]) -> csr_matrix:
+    """Return character n-grams of each template as rows of unit length; their products are cosines."""
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, dtype=np.float32).fit_transform(
         example.template for example in examples
     )
-    alike = (vectors @ vectors.T) >= same
+
+
+def groups(examples: Sequence[Example], same: float = SAME_GROUP) -> Ints:
+    """Return a group number for each example; near-duplicates, of a cosine of at least ``same``, share one."""
+    vectors = _vectors(examples)
+    alike = vstack([(vectors[start : start + _AT_ONCE] @ vectors.T) >= same for start in range(0, len(examples), _AT_ONCE)])
     _, labels = connected_components(alike, directed=False)
     return np.asarray(labels, dtype=np.int64)
+
+
+def nearest(examples: Sequence[Example], splits: Iterable[tuple[Ints, Ints]]) -> Floats:
+    """Return the cosine of each test row to the most like of its training rows, shape (examples,), nan where none tests it.
+
+    Parameters
+    ----------
+    examples
+        All examples.
+    splits
+        Numbers of the training rows and of the test rows.
+
+    """
+    vectors = _vectors(examples)
+    found = np.full(len(examples), np.nan)
+    for train, test in splits:
+        known = vectors[train].T.tocsr()
+        for some in np.array_split(test, len(test) // _AT_ONCE + 1):
+            found[some] = (vectors[some] @ known).max(axis=1).toarray().ravel()
+    return found
+
+
+# --- providers --------------------------------------------------------------------------------------------------
+
+
+def families(folder: Path) -> dict[str, str]:
+    """Return the family of each way a provider's name begins: ``families.toml`` of the data folder, none without it.
+
+    Raises
+    ------
+    DataError
+        Where the file is no table of lists of words.
+
+    """
+    path = folder / "families.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {word.casefold(): family for family, words in table.items() for word in words}
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
+        raise DataError(f"{path}: not usable ({error}); each line names a family and lists how its providers' names begin") from None
+
+
+def family(provider: str, known: Mapping[str, str]) -> str | None:
+    """Return the family of a provider: the one of the longest beginning in ``known``, else its first word.
+
+    None for what is no provider, such as "various"; ``known`` gives those an empty name.
+
+    >>> family("Exchange Online (de)", {"exchange": "Microsoft"}), family("Zoho Mail", {}), family("various", {"various": ""})
+    ('Microsoft', 'Zoho', None)
+    """
+    name = provider.casefold()
+    if found := max((word for word in known if name.startswith(word)), key=len, default=None):
+        return known[found] or None
+    return re.split(r"[\s/(]", provider, maxsplit=1)[0]

@@ -13,7 +13,7 @@ from bounceml.decide import UNKNOWN
 from bounceml.learning import metrics
 from bounceml.learning.arrays import Floats, Ints
 from bounceml.learning.dataset import Example, fingerprint
-from bounceml.values import Decision, Reading, Reply, Score, Thresholds
+from bounceml.values import Codes, Decision, Reading, Reply, Score, Thresholds
 
 _RARE = 5  # a language or provider of fewer rows is counted under "others" in the report
 
@@ -99,11 +99,36 @@ def _headline(held: HeldOut, arm: _Judged) -> dict[str, Any]:
     }
 
 
-def _suppression(held: HeldOut, decisions: list[Decision]) -> dict[str, Any]:
+def _top_2(held: HeldOut) -> float:
+    """The share of rows of which one of the model's first two answers is right."""
+    return float(np.mean([any(s.category in e.right for s in scores[:2]) for e, scores in zip(held.examples, held.scores, strict=True)]))
+
+
+def _subsets(held: HeldOut, arms: dict[str, _Judged]) -> list[dict[str, Any]]:
+    """Accuracy where codes mislead and where there are none."""
+    votes = [next(rules.code_votes(reading.codes), None) for reading in held.readings]
+    chosen = {
+        "enhanced status code of another cause": [
+            v is not None and v.category not in e.right for v, e in zip(votes, held.examples, strict=True)
+        ],
+        "no code at all": [reading.codes == Codes(None, None) for reading in held.readings],
+    }
+    return [
+        {"name": name, "rows": sum(here)} | {arm: round(float(judged.correct[np.array(here)].mean()), 4) for arm, judged in arms.items()}
+        for name, here in chosen.items()
+        if any(here)
+    ]
+
+
+_SWEEP = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+
+
+def _suppression(held: HeldOut, decisions: list[Decision], threshold: float) -> dict[str, Any]:
     categories = tables.taxonomy().categories
+    thresholds = held.thresholds._replace(suppress=threshold)
     live = wrong = dead = missed = 0
     for example, reading, decision in zip(held.examples, held.readings, decisions, strict=True):
-        verdict = explain.verdict(Reply(example.text), reading, decision, (), held.thresholds, "en", "")
+        verdict = explain.verdict(Reply(example.text), reading, decision, (), thresholds, "en", "")
         if any(categories[c].may_suppress for c in example.right):
             dead += 1
             missed += not verdict.suppress
@@ -111,6 +136,7 @@ def _suppression(held: HeldOut, decisions: list[Decision]) -> dict[str, Any]:
             live += 1
             wrong += verdict.suppress
     return {
+        "threshold": threshold,
         "live": live,
         "false_suppressions": wrong,
         "false_suppression_rate": round(wrong / max(1, live), 5),
@@ -214,8 +240,11 @@ def report(held: HeldOut) -> dict[str, Any]:
         "categories": scored,
         "thresholds": held.thresholds._asdict(),
         "headline": {name: _headline(held, arm) for name, arm in arms.items()},
+        "top_2": round(_top_2(held), 4),
+        "subsets": _subsets(held, arms),
         "decided_by": {name: deciders.count(name) for name in ("model", "rule", "code", "nobody")},
-        "suppression": _suppression(held, both.decisions),
+        "suppression": _suppression(held, both.decisions, held.thresholds.suppress),
+        "suppression_sweep": [_suppression(held, both.decisions, threshold) for threshold in _SWEEP],
         "calibration": {"model": _calibration(model), "both": _calibration(both)},
         "per_category": _per_category(model, classes),
         "per_language": _by([e.language for e in held.examples], model),
@@ -230,3 +259,44 @@ def _confusion(arm: _Judged, classes: int) -> list[list[int]]:
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (arm.truth, arm.accepted), 1)
     return [[int(value) for value in row] for row in counts]
+
+
+# --- against an earlier report ----------------------------------------------------------------------------------
+
+_FIGURES = {
+    "macro-F1": ("headline", "model", "macro_f1", 0),
+    "accuracy": ("headline", "model", "accuracy", 0),
+    "strict accuracy": ("headline", "model", "strict_accuracy", 0),
+    "accuracy with rules and codes": ("headline", "both", "accuracy", 0),
+    "calibration error": ("calibration", "model", "ece"),
+    "coverage at 5 % risk": ("calibration", "model", "coverage_at_5"),
+    "false suppressions": ("suppression", "false_suppressions"),
+    "missed suppression rate": ("suppression", "missed_suppression_rate"),
+    "rows": ("rows",),
+}
+_MOVED = 0.02  # a category whose F1 moved less is not worth a line: the interval of most is twice that
+
+
+def _at(report: dict[str, Any], path: Sequence[str | int]) -> Any:
+    found: Any = report
+    for key in path:
+        found = found[key]
+    return found
+
+
+def changes(report: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what moved since an earlier report: ``since`` (its signature), and ``figures`` with ``was`` and ``now``.
+
+    A report on the same rows by the same code has nothing to tell beyond what the earlier one told.
+    """
+    if earlier["signature"] == report["signature"]:
+        return earlier.get("changes")
+    figures = [{"name": name, "was": _at(earlier, path), "now": _at(report, path)} for name, path in _FIGURES.items()]
+    was = {row["category"]: row["f1"] for row in earlier["per_category"]}
+    now = {row["category"]: row["f1"] for row in report["per_category"]}
+    figures += [
+        {"name": f"F1 of {name}", "was": was[name], "now": now[name]}
+        for name in sorted(was.keys() & now.keys(), key=lambda name: now[name] - was[name])
+        if abs(now[name] - was[name]) >= _MOVED
+    ]
+    return {"since": earlier["signature"], "figures": figures}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -113,6 +114,15 @@ def _f1(report: dict[str, Any]) -> str:
 def as_text(report: dict[str, Any]) -> str:
     """Return the report for a terminal; its first line is the signature."""
     return _TEMPLATES.get_template("report.txt").render(report=report)
+
+
+def earlier(folder: Path) -> dict[str, Any] | None:
+    """Return the report that stands in a folder, or None where none does that this version can compare with."""
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return report if "signature" in report else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def of_report(report: dict[str, Any]) -> dict[str, str]:

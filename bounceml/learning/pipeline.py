@@ -66,9 +66,11 @@ class ProbabilisticSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn ships n
 def build(settings: ModelSettings) -> Pipeline:
     """Return an unfitted pipeline: TF-IDF over words, characters and concepts, then a linear model.
 
-    Features come from ``model.FAMILIES``, so that training and the plain-array scorer share one definition of them.
+    Features come from ``model.FAMILIES``, so that training and the plain-array scorer share one definition of them. A
+    family of weight 0 is left out.
     """
-    families = [(family, OpenTfidf(analyzer=extract, min_df=settings.min_df)) for family, extract in FAMILIES.items()]
     weights = {"words": 1.0, "chars": settings.char_weight, "concepts": settings.concept_weight}
-    features = FeatureUnion(families, transformer_weights=weights)
+    used = {family: weight for family, weight in weights.items() if weight > 0}
+    families = [(family, OpenTfidf(analyzer=FAMILIES[family], min_df=settings.min_df)) for family in used]
+    features = FeatureUnion(families, transformer_weights=used)
     return Pipeline([("features", features), ("linear", ProbabilisticSVC(C=settings.c, random_state=0))])

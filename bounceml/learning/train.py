@@ -11,9 +11,9 @@ import numpy as np
 from bounceml import __version__
 from bounceml.classifier import Classifier
 from bounceml.errors import DataError
-from bounceml.learning import augment, calibration, crossval, dataset, evaluate, export, papers, settings
+from bounceml.learning import calibration, corpus, crossval, dataset, evaluate, export, papers, settings, studies
 from bounceml.learning.calibration import Scaling
-from bounceml.learning.dataset import Example
+from bounceml.learning.corpus import Corpus
 
 Progress = Callable[[str], None]
 
@@ -22,7 +22,7 @@ def _silent(step: str) -> None:
     """Report no progress."""
 
 
-def hold_out(examples: Sequence[Example], chosen: settings.Settings, say: Progress = _silent) -> tuple[evaluate.HeldOut, Scaling]:
+def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
     """Judge every measured row by a model that saw no relative of it.
 
     Returns
@@ -31,18 +31,29 @@ def hold_out(examples: Sequence[Example], chosen: settings.Settings, say: Progre
         What a report is made from, and the scaling that all held-out rows together ask for.
 
     """
-    say("grouping near-duplicates and writing variants")
-    groups = dataset.groups(examples)
-    variants = augment.augment(examples, chosen.recipe, chosen.seed)
-    say(f"cross-validating {len(examples)} rows in {groups.max() + 1} groups, {len(variants)} variants")
-    held_out = crossval.out_of_fold(examples, variants, groups, chosen)
-    measured = [examples[row] for row in held_out.rows]
+    splits = crossval.by_group(rows, chosen)
+    held_out = crossval.out_of_fold(rows, splits, chosen)
+    measured = [rows.examples[row] for row in held_out.rows]
+    scaling = calibration.fit_scaling(held_out.margins, calibration.right_labels(measured, held_out.labels))
     probabilities = calibration.cross_fitted(held_out, measured)
     readings = evaluate.readings_of(measured)
-    found = calibration.thresholds(measured, readings, held_out.labels, probabilities, chosen)
-    scores = evaluate.scores_of(held_out.labels, probabilities)
-    held = evaluate.HeldOut(measured, readings, groups[held_out.rows], scores, found, f"group{chosen.folds}", chosen.seed)
-    return held, calibration.fit_scaling(held_out.margins, calibration.right_labels(measured, held_out.labels))
+    held = evaluate.HeldOut(
+        examples=measured,
+        readings=readings,
+        groups=rows.groups[held_out.rows],
+        scores=evaluate.scores_of(held_out.labels, probabilities),
+        thresholds=calibration.thresholds(measured, readings, held_out.labels, probabilities, chosen),
+        split=f"group{chosen.folds}",
+        seed=chosen.seed,
+    )
+    return held, scaling
+
+
+def _prepare(examples: Sequence[dataset.Example], chosen: settings.Settings, say: Progress) -> Corpus:
+    say("grouping near-duplicates and writing variants")
+    rows = corpus.prepare(examples, chosen)
+    say(f"cross-validating {len(examples)} rows in {rows.groups.max() + 1} groups, {len(rows.variants)} variants")
+    return rows
 
 
 def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = None, say: Progress = _silent) -> dict[str, Any]:
@@ -74,12 +85,12 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     """
     chosen = settings.read(data, seed)
     examples = dataset.load(data, more)
-    held, scaling = hold_out(examples, chosen, say)
+    rows = _prepare(examples, chosen, say)
+    held, scaling = hold_out(rows, chosen)
     say("measuring")
-    report = evaluate.report(held)
+    report = _since(out, evaluate.report(held))
     say("fitting on all rows")
-    variants = augment.augment(examples, chosen.recipe, chosen.seed)
-    fitted = crossval.fit(examples, variants, np.arange(len(examples)), chosen)
+    fitted = crossval.fit(rows, np.arange(len(examples)), chosen)
     export.calibrate_and_round(fitted, scaling)
     manifest = {
         "name": chosen.name,
@@ -102,8 +113,23 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     return report
 
 
-def cross_validate(data: Path, say: Progress = _silent) -> dict[str, Any]:
-    """Return the report of grouped cross-validation over the real rows of a data folder.
+def _since(folder: Path | None, report: dict[str, Any]) -> dict[str, Any]:
+    """Add what changed since the report that stands in the folder, if one does."""
+    before = papers.earlier(folder) if folder else None
+    return report | {"changes": evaluate.changes(report, before) if before else None}
+
+
+def cross_validate(data: Path, out: Path | None = None, say: Progress = _silent) -> dict[str, Any]:
+    """Return the report of grouped cross-validation over the real rows of a data folder, and of harder tests on them.
+
+    Parameters
+    ----------
+    data
+        The data folder.
+    out
+        A folder with an earlier report to compare with.
+    say
+        Called with each step as it begins.
 
     Raises
     ------
@@ -111,9 +137,12 @@ def cross_validate(data: Path, say: Progress = _silent) -> dict[str, Any]:
         Where the data or settings cannot be used.
 
     """
-    held, _ = hold_out(dataset.load(data), settings.read(data), say)
+    chosen = settings.read(data)
+    rows = _prepare(dataset.load(data), chosen, say)
+    held, scaling = hold_out(rows, chosen)
+    found = studies.study(rows, scaling, chosen, dataset.families(data), say)
     say("measuring")
-    return evaluate.report(held)
+    return _since(out, evaluate.report(held)) | {"studies": found}
 
 
 def evaluate_file(path: Path, model: Path | None = None) -> dict[str, Any]:
