@@ -63,16 +63,16 @@ def _others(scores: Sequence[Score], chosen: str, most: int = 3) -> tuple[Score,
     return tuple(s for s in scores[: most + 1] if s.category != chosen and s.probability >= 0.01)[:most]
 
 
-def permanence(category: Category, codes: Codes, try_again: bool) -> str:
+def permanence(category: Category, codes: Codes, outcome: str, try_again: bool) -> str:
     """Return whether the failure lasts: ``permanent``, ``temporary`` or ``unknown``.
 
-    The category knows best: a limit stays temporary behind a 5yz code. A 4yz code (RFC 5321 section 4.2.1) or the
-    words "try again later" make any other failure temporary: the server itself says that trying again may help.
+    The category knows best: a limit stays temporary behind a 5yz code. A 4yz code (RFC 5321 section 4.2.1), a report that
+    the mail is only delayed or the words "try again later" make any other failure temporary: trying again may help.
     """
     first = str(codes.reply_code or codes.status or "")[:1]
     if category.permanence in ("temporary", UNKNOWN):
         return category.permanence
-    if first == "4" or try_again:
+    if first == "4" or outcome == "delayed" or try_again:
         return "temporary"
     if category.permanence == "by_code":
         return "permanent" if first == "5" else UNKNOWN
@@ -85,7 +85,7 @@ def policy(category: Category, decision: Decision, codes: Codes, outcome: str, t
     Suppressing a live address is the costly error: it takes a category that means a dead address, a permanent
     failure, and a confidence of at least ``thresholds.suppress``.
     """
-    lasting = permanence(category, codes, try_again)
+    lasting = permanence(category, codes, outcome, try_again)
     suppress = (
         category.may_suppress and lasting == "permanent" and outcome in ("failed", UNKNOWN) and decision.confidence >= thresholds.suppress
     )

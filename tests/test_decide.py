@@ -45,7 +45,7 @@ def test_runners_up_leave_out_the_chosen_one() -> None:
     ],
 )
 def test_permanence(category: str, code: int | None, try_again: bool, expected: str) -> None:
-    assert decide.permanence(tables.taxonomy().categories[category], Codes(code, None), try_again) == expected
+    assert decide.permanence(tables.taxonomy().categories[category], Codes(code, None), "failed", try_again) == expected
 
 
 @pytest.mark.parametrize(
