@@ -81,8 +81,8 @@ def test_outcome_of_replies() -> None:
     assert [row for (row,), (verdict,) in of_replies() if row["outcome"] != verdict.outcome] == []
 
 
-# A little below what the default model reaches; the lab is never trained on.
-FLOORS = {"mails": 0.95, "log lines": 0.945, "replies": 0.97}
+# What the default model reaches is 0.964, 0.958 and 0.962, and 0.004 less on another run of the lab. The lab is never trained on.
+FLOORS = {"mails": 0.95, "log lines": 0.94, "replies": 0.95}
 
 
 @pytest.mark.parametrize(("form", "told"), [("mails", of_mails), ("log lines", of_logs), ("replies", of_replies)])
