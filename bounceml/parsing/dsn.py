@@ -114,7 +114,7 @@ _EXPIRED = re.compile(r"\benvelope expired\b", re.IGNORECASE)
 
 def _outcome(block: Block, prose: str) -> str:
     action = _action(block)
-    if action == "failed" and "action" in block and (_status(block) or "").startswith("4"):
+    if action == "failed" and "action" in block and block.get("status", "").startswith("4."):
         return "expired"  # a temporary failure (RFC 3463 section 2) that became final: its time was up
     return "expired" if action == "delayed" and _EXPIRED.search(f"{block.get('diagnostic-code', '')} {prose}") else action
 
