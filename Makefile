@@ -1,13 +1,14 @@
 # make demo   set everything up and predict real examples in both languages
 # make test   set up and pass the tests
 # make lab    let real mail servers bounce mails on loopback and record what they write (Debian, root; five minutes)
+# make lab-pipe   let Postfix, Exim and cron hand mails to bounceml as the README says (Debian, root; two minutes)
 # make fuzz   feed the readers mutated mails and logs for 30 minutes, or SECONDS=…
 PYTHON ?= python3
 SECONDS ?= 1800
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo setup test quick lint fuzz train evaluate lab wheel clean
+.PHONY: demo setup test quick lint fuzz train evaluate lab lab-pipe wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"
@@ -48,7 +49,11 @@ evaluate: setup
 lab: setup
 	lab/run
 
+lab-pipe: wheel
+	lab/pipe dist/*.whl
+
 wheel: setup
+	rm -rf dist
 	$(BIN)/python -m build --wheel
 
 clean:

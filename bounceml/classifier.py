@@ -21,7 +21,7 @@ def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Deci
     return settled or decide.decide(
         left,
         rules.provider_votes(reading.text),
-        rules.rule_votes(reading.template),
+        decide.possible(reading.outcome, rules.rule_votes(reading.template)),
         rules.code_votes(reading.codes),
         thresholds,
         reading.has_words,

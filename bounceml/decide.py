@@ -27,6 +27,11 @@ def reported(outcome: str, scores: Sequence[Score]) -> tuple[Decision | None, Se
     return None, [Score(score.category, score.probability / whole) for score in left]
 
 
+def possible(outcome: str, votes: Iterable[Vote]) -> Iterable[Vote]:
+    """Return the votes that a report's own word leaves, as ``reported`` does with scores."""
+    return (vote for vote in votes if vote.category != NO_BOUNCE) if outcome in _FAILURE else votes
+
+
 def decide(
     scores: Sequence[Score],
     provider: Iterable[Vote],

@@ -273,15 +273,29 @@ def opened(path: Path | None, run: dict[str, object], *, settles: bool = False, 
     if settles and not resumable:
         raise UsageError("--imap-done needs a file in which the verdicts are safe; name one with -o, and --to jsonl or csv")
     if path is None:
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
-        yield Output(sys.stdout, _NOTHING)
+        with _standard_output(run["to"] in FORMATS) as file:
+            yield Output(file, _NOTHING)
     elif not resumable:
         with _writable(path, os.O_TRUNC) as file:
             yield Output(file, _NOTHING)
     else:
         with _part(path, run, settles, say) as output:
             yield output
+
+
+@contextmanager
+def _standard_output(for_programs: bool) -> Iterator[TextIO]:
+    """Standard output; what programs read is UTF-8 whatever the locale of a mail server or cron is."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if for_programs else None, errors="backslashreplace")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try to write the rest as it ends
+        raise UsageError(f"standard output: cannot be written ({error.strerror}); make room there and run again") from None
 
 
 def _writable(path: Path, flags: int = 0, name: Path | None = None, readable: bool = False) -> TextIO:

@@ -48,6 +48,8 @@ def scenarios() -> list[Scenario]:
     lists = ("to", "category", "accept", "servers")
     found = []
     for row in _rows("scenarios.csv"):
+        if bool(row["accept"]) != bool(row["accept_why"]):
+            raise SystemExit(f"lab: scenarios.csv: {row['from']}: say in accept_why what makes the other categories right, or accept none")
         to, category, accept, servers = (tuple(row[name].split()) for name in lists)
         found.append(Scenario(row["from"], to, category, accept, row["message"], servers, row["notify"], row["why"]))
     names = [row.sender for row in found]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-Found = tuple[str, str, str | None, str, str]  # server, line, recipient, sender, outcome
+Found = tuple[str, str, list[str | None], str, str]  # server, line, recipients, sender, outcome
 
 
 def by_code(reply: str) -> str:
@@ -23,6 +23,7 @@ _OPENSMTPD_DELIVERY = re.compile(r" (?:mta|mda) delivery evpid=.* to=<([^>]*)>.*
 _OPENSMTPD_END = re.compile(r" (?:relay|delivery): Expire for .* to=<([^>]*)>")
 _OPENSMTPD_REFUSAL = re.compile(r"failed-command command=\"(?:MAIL FROM:<([^>]*)>|RCPT TO:<([^>]*)>)?[^\"]*\" result=\"([45])")
 _SENDMAIL_DELIVERY = re.compile(r" to=<?([^>,]*)>?,(?: ctladdr=<([^>]*)>)?.* dsn=(\d).* stat=(Sent|Deferred)?")
+_TOGETHER = re.compile(r" to=((?:<[^<>]+>,){2,})")  # Sendmail's recipients that shared a fate
 _SENDMAIL_REFUSAL = re.compile(r" ruleset=check_\w+, arg1=<([^>]*)>.* reject=([45])")
 
 # What names the sender of a message that a later line calls by its queue id alone.
@@ -99,7 +100,8 @@ def read(logs: Path) -> Iterator[Found]:
             # The client of wire.py says things of its own under its names: its replies are recorded there.
             if sender and not sender.endswith("@wire.example") and shape not in seen:
                 seen.add(shape)
-                yield server, line, recipient, sender, outcome
+                together = _TOGETHER.search(line)
+                yield server, line, re.findall("<([^<>]+)>", together[1]) if together else [recipient], sender, outcome
 
 
 def _shape(line: str) -> str:

@@ -20,7 +20,7 @@ import loglines
 import wire
 from causes import Causes, Scenario
 
-# Of what differs from mail to mail in a line only, a few of each server are enough.
+# Of what differs from mail to mail in a line only, a few of each server are enough; of mails that do not tell their cause, one of each.
 KEPT_PER_SERVER = {"delayed": 12, "vague": 4, "large": 1, "delivered": 3}
 LARGE = 50_000  # bytes: OpenSMTPD sends the whole message back, whatever RET says
 _ARRIVED = ("delivered", "relayed", "expanded")
@@ -64,8 +64,8 @@ def mails(recorded: Path, into: Path, causes: Causes, versions: dict[str, str]) 
         stem = f"{server}-{scenario.sender}{'-delayed' if waits else ''}"
         if waits:
             waiting.add((server, to))
-        large = len(raw) > LARGE
-        if reported in seen[stem] or not _wanted(kinds, server, {"delayed": waits, "vague": vague is not None, "large": large}):
+        is_of = {"delayed": waits, "large": len(raw) > LARGE, f"vague {scenario.category[0]}": vague is not None}
+        if reported in seen[stem] or not _wanted(kinds, server, is_of):
             continue
         seen[stem].append(reported)
         name = f"{stem}{f'-{len(seen[stem])}' if len(seen[stem]) > 1 else ''}.eml"
@@ -88,7 +88,7 @@ def _wanted(kinds: Counter[tuple[str, str]], server: str, is_of: dict[str, bool]
     """Count a mail under each kind that it is of; tell whether the server has few enough of them."""
     for kind, holds in is_of.items():
         kinds[server, kind] += holds
-        if holds and kinds[server, kind] > KEPT_PER_SERVER[kind]:
+        if holds and kinds[server, kind] > KEPT_PER_SERVER.get(kind, 1):
             return False
     return True
 
@@ -120,16 +120,17 @@ def replies(recorded: Path, causes: Causes, versions: dict[str, str]) -> Iterato
             versions[row["server"]], "reply", text, scenario.to[0], loglines.by_code(text), scenario.category[0], list(scenario.accept)
         )
     kinds: Counter[tuple[str, str]] = Counter()
-    for server, text, recipient, sender, outcome in loglines.read(recorded / "logs"):
-        cause = causes.find(server, sender, recipient, text)
+    for server, text, recipients, sender, outcome in loglines.read(recorded / "logs"):
         kind = "delivered" if outcome == "delivered" else "vague" if causes.vague(text) else ""
         kinds[server, kind] += 1
-        if not cause or _OWN.search(text) or (kind and kinds[server, kind] > KEPT_PER_SERVER[kind]):
+        if _OWN.search(text) or (kind and kinds[server, kind] > KEPT_PER_SERVER[kind]):
             continue
-        if outcome == "delivered":
-            yield _reply(versions[server], "log", text, recipient, outcome, "not_a_bounce", [])
-        elif cause.category != "not_a_bounce":
-            yield _reply(versions[server], "log", text, recipient, outcome, *cause)
+        for recipient in recipients:
+            cause = causes.find(server, sender, recipient, text)
+            if cause and outcome == "delivered":
+                yield _reply(versions[server], "log", text, recipient, outcome, "not_a_bounce", [])
+            elif cause and cause.category != "not_a_bounce":
+                yield _reply(versions[server], "log", text, recipient, outcome, *cause)
 
 
 def _reply(server: str, form: str, text: str, recipient: str | None, outcome: str, category: str, accept: list[str]) -> Row:
@@ -137,7 +138,7 @@ def _reply(server: str, form: str, text: str, recipient: str | None, outcome: st
         "server": server,
         "form": form,
         "text": text,
-        "recipient": recipient,
+        "recipient": recipient if recipient and recipient in text else None,
         "outcome": outcome,
         "category": category,
         "accept": accept,

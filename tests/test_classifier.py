@@ -153,3 +153,9 @@ def test_values_are_immutable(classifier: Classifier) -> None:
     verdict = classifier.classify("550 5.1.1 no such user")
     with pytest.raises((AttributeError, dataclasses.FrozenInstanceError)):
         verdict.category = "unknown"  # type: ignore[misc]
+
+
+def test_a_stated_failure_is_a_bounce_whatever_the_reply_agrees_to(classifier: Classifier) -> None:
+    (verdict,) = classifier.classify_all([Reply("221 2.0.0 Bye", outcome="failed")])
+    assert verdict.outcome == "failed"
+    assert verdict.category != "not_a_bounce"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ from conftest import MODEL, ROOT
 from bounceml.cli import main
 
 
-def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "bounceml", *arguments], input=stdin, capture_output=True, check=False, cwd=ROOT)
+def run(*arguments: str, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "bounceml", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=ROOT, env={**os.environ, **environment})
 
 
 def verdicts(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
@@ -220,3 +224,32 @@ def test_a_pasted_log_line_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--to", "jsonl", line]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["recipient"], row["category"], row["reply"]) == ("joe@example.com", "host_unknown", "Host not found")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a socket that keeps the borders between writes")
+def test_a_write_holds_whole_rows(tmp_path: Path) -> None:
+    # Processes that append to one file (README, "From a mail server") would tear each other's rows apart otherwise.
+    replies = tmp_path / "replies.txt"
+    replies.write_text("\n".join(f"550 5.1.1 user {number} unknown {'here ' * (number * 40)}" for number in range(100)))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "bounceml", "predict", "--format", "reply", "--to", "jsonl", str(replies)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with ours, subprocess.Popen(command, stdout=theirs, cwd=ROOT, env=environment):
+        theirs.close()
+        writes = list(iter(partial(ours.recv, 1 << 20), b""))
+    assert all(write.endswith(b"\n") for write in writes)
+    assert sum(write.count(b"\n") for write in writes) == 100
+
+
+def test_rows_are_utf_8_in_every_locale() -> None:
+    done = run("predict", "--to", "jsonl", "--lang", "zh", "550 CoremailSys:System is busy.", PYTHONIOENCODING="latin-1")
+    assert verdicts(done)[0]["remedy"].startswith("请稍后")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_sentence() -> None:
+    command = [sys.executable, "-m", "bounceml", "predict", "--to", "jsonl", "552 5.2.2 mailbox full"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr == b"bounceml: standard output: cannot be written (No space left on device); make room there and run again\n"

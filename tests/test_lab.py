@@ -1,17 +1,20 @@
-"""What real servers wrote, for causes known by construction (lab/README.md): the readers must find recipient and outcome."""
+"""What real servers wrote, for causes known by construction (lab/README.md): the verdicts must have recipient, outcome and cause."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, rows
+from conftest import MODEL, ROOT, rows
 
-from bounceml.parsing import mail
-from bounceml.values import Reply
+from bounceml import Classifier
+from bounceml.parsing import logs, mail
+from bounceml.values import Verdict
 
 LAB = Path(__file__).parent / "lab"
 MAILS = rows(LAB / "mails.jsonl")
@@ -19,52 +22,90 @@ REPLIES = rows(LAB / "replies.jsonl")
 LOGS = [row for row in REPLIES if row["form"] == "log"]
 ARRIVED = ("delivered", "relayed", "expanded")
 
-
-def right(row: dict[str, Any], replies: list[Reply]) -> bool:
-    """Whether one of the replies has the row's recipient and outcome.
-
-    A report of a message that expired says "failed" (RFC 3464 has no other word), so a reader may leave it at that. A
-    notice that tells of deliveries alone gives one reply for all of them.
-    """
-    outcomes = {row["outcome"]} | ({"failed"} if row["outcome"] == "expired" else set())
-    return any(
-        reply.outcome in outcomes
-        and (row["recipient"] is None or row["outcome"] in ARRIVED or row["recipient"] in (reply.recipient, reply.original_recipient))
-        for reply in replies
-    )
+Row = dict[str, Any]
+Told = list[tuple[list[Row], list[Verdict]]]
 
 
-def wrong_mails() -> list[str]:
-    named = defaultdict(list)
-    for row in MAILS:
-        named[row["mail"]].append(row)
-    return [
-        f"{name}: {row['recipient']} {row['outcome']}, not {[(reply.recipient, reply.outcome) for reply in replies]}"
-        for name, wanted in named.items()
-        for replies in [mail.read((LAB / "mails" / name).read_bytes(), name)]
-        for row in wanted
-        if not right(row, replies)
-    ]
+def by(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row[name]].append(row)
+    return found
 
 
-def wrong_logs() -> list[str]:
-    logs = pytest.importorskip("bounceml.parsing.logs")
-    return [
-        f"{row['id']}: {row['recipient']} {row['outcome']}, not {[(reply.recipient, reply.outcome) for reply in replies]}"
-        for row in LOGS
-        for replies in [logs.read_line(row["text"]) or []]
-        if not right(row, replies)
-    ]
+@cache
+def of_mails() -> Told:
+    judge = Classifier.load(MODEL).classify_all
+    return [(wanted, list(judge(mail.read((LAB / "mails" / name).read_bytes(), name)))) for name, wanted in by(MAILS, "mail").items()]
+
+
+@cache
+def of_logs() -> Told:
+    judge = Classifier.load(MODEL).classify_all
+    return [(wanted, list(judge(logs.read_line(line) or []))) for line, wanted in by(LOGS, "text").items()]
+
+
+@cache
+def of_replies() -> Told:
+    judge = Classifier.load(MODEL).classify
+    return [([row], [judge(row["text"])]) for row in REPLIES if row["form"] == "reply"]
+
+
+def is_about(verdict: Verdict, row: Row) -> bool:
+    return row["recipient"] in (verdict.recipient, verdict.original_recipient)
+
+
+def wrong(told: Told) -> Iterator[str]:
+    """Yield what was not told, and what was told besides; who got a mail need not be told where others did not."""
+    for wanted, verdicts in told:
+        left = list(verdicts)
+        for row in wanted:
+            found = next((verdict for verdict in left if verdict.outcome == row["outcome"] and is_about(verdict, row)), None)
+            if found:
+                left.remove(found)
+            elif row["outcome"] not in ARRIVED:
+                yield f"{row}, not {[(verdict.recipient, verdict.outcome) for verdict in verdicts]}"
+        if any(verdict.outcome not in ARRIVED for verdict in left):
+            yield f"{wanted[0]}: told besides: {[(verdict.recipient, verdict.outcome) for verdict in left]}"
 
 
 def test_recipient_and_outcome_of_mails() -> None:
-    wrong = wrong_mails()
-    assert len(wrong) <= 0.01 * len(MAILS), "\n".join(wrong)
+    assert list(wrong(of_mails())) == []
 
 
 def test_recipient_and_outcome_of_log_lines() -> None:
-    wrong = wrong_logs()
-    assert len(wrong) <= 0.01 * len(LOGS), "\n".join(wrong)
+    assert list(wrong(of_logs())) == []
+
+
+def test_outcome_of_replies() -> None:
+    assert [row for (row,), (verdict,) in of_replies() if row["outcome"] != verdict.outcome] == []
+
+
+# What the default model reaches is 0.964, 0.958 and 0.962, and 0.004 less on another run of the lab. The lab is never trained on.
+FLOORS = {"mails": 0.95, "log lines": 0.94, "replies": 0.95}
+
+
+@pytest.mark.parametrize(("form", "told"), [("mails", of_mails), ("log lines", of_logs), ("replies", of_replies)])
+def test_category(form: str, told: Any) -> None:
+    answers = [
+        (row, [verdict.category for verdict in verdicts if form == "replies" or is_about(verdict, row)])
+        for wanted, verdicts in told()
+        for row in wanted
+        if row["outcome"] not in ARRIVED
+    ]
+    mistaken = Counter(
+        f"{row['category']} -> {', '.join(told) or 'nothing'}" for row, told in answers if not {row["category"], *row["accept"]} & {*told}
+    )
+    accuracy = 1 - mistaken.total() / len(answers)
+    print(f"lab {form}: {accuracy:.3f} of {len(answers)}; {dict(mistaken.most_common())}")
+    assert accuracy >= FLOORS[form], mistaken
+
+
+def test_nobody_alive_is_suppressed() -> None:
+    dead = {"user_unknown", "mailbox_disabled", "host_unknown", "no_mx"}
+    for wanted, verdicts in (*of_mails(), *of_logs(), *of_replies()):
+        if not any(dead & {row["category"], *row["accept"]} for row in wanted):
+            assert not any(verdict.suppress for verdict in verdicts), wanted
 
 
 def test_there_is_enough() -> None:

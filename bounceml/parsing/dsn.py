@@ -114,6 +114,8 @@ _EXPIRED = re.compile(r"\benvelope expired\b", re.IGNORECASE)
 
 def _outcome(block: Block, prose: str) -> str:
     action = _action(block)
+    if action == "failed" and "action" in block and block.get("status", "").startswith("4."):
+        return "expired"  # a temporary failure (RFC 3463 section 2) that became final: its time was up
     return "expired" if action == "delayed" and _EXPIRED.search(f"{block.get('diagnostic-code', '')} {prose}") else action
 
 
@@ -168,6 +170,7 @@ def _decode_xtext(value: str) -> str:
 
 # --- the text to judge ------------------------------------------------------------------------------------------
 
+_AGREEMENT = re.compile(r"2\d\d[ -]")
 _TYPE = re.compile(r"\s*(?:smtp|dns|unknown|x-[\w.-]{1,40})\s*;\s*", re.IGNORECASE)
 
 
@@ -189,7 +192,9 @@ def _reply(block: Block, action: str, said: dict[str, notice.Passage], everythin
         passage = next(iter(said.values()))
     human = passage.text if passage else everything
     text = _completed(_TYPE.sub("", block.get("diagnostic-code", ""), count=1).strip(), human)
-    if cause.says_nothing(text):
+    if _AGREEMENT.match(text):  # Sendmail reports the last reply it got, be it that to its QUIT
+        text = human or text
+    elif cause.says_nothing(text):
         text = human if text in human or not re.search(r"[^\W\d]", text) else f"{text}\n{human}".strip()
     return Reply(
         text or block.get("action", ""),
