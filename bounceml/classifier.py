@@ -18,7 +18,7 @@ _REMEMBERED = 4096  # templates whose scores are kept, 15 MB: a stream, or a rep
 def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Decision:
     """Return the decision on a reading, given the model's scores of its template."""
     settled, left = decide.reported(reading.outcome, scores)
-    return settled or decide.decide(
+    decision = settled or decide.decide(
         left,
         rules.provider_votes(reading.text),
         decide.possible(reading.outcome, rules.rule_votes(reading.template)),
@@ -26,6 +26,7 @@ def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Deci
         thresholds,
         reading.has_words,
     )
+    return decide.expired(decision, thresholds) if reading.expired or reading.outcome == "expired" else decision
 
 
 class Classifier:

@@ -8,6 +8,7 @@ from bounceml.values import Category, Codes, Decision, Evidence, Policy, Score, 
 
 UNKNOWN = "unknown"
 NO_BOUNCE = "not_a_bounce"
+QUEUE_EXPIRED = "queue_expired"
 # Outcomes (RFC 3464 section 2.3.3 and ours) by which a report itself says that nothing failed, or that something did.
 _NO_FAILURE = frozenset(("delivered", "relayed", "expanded", NO_BOUNCE))
 _FAILURE = frozenset(("failed", "delayed", "expired"))
@@ -57,6 +58,14 @@ def decide(
     for vote in codes:
         return _decided(vote, thresholds.codes, "code", scores)
     return Decision(UNKNOWN, best.probability, "nobody", (), _others(scores, UNKNOWN))
+
+
+def expired(decision: Decision, thresholds: Thresholds) -> Decision:
+    """Return the decision on a message whose time in the queue ran out: that is the cause where no other is told."""
+    if decision.category != UNKNOWN:
+        return decision
+    others = tuple(s for s in decision.alternatives if s.category != QUEUE_EXPIRED)
+    return Decision(QUEUE_EXPIRED, thresholds.rules, "rule", (Evidence("expired", "report", 1.0),), others)
 
 
 def _decided(vote: Vote, confidence: float, by: str, scores: Sequence[Score]) -> Decision:

@@ -133,10 +133,22 @@ _EXPIRED = re.compile(
 )
 
 
-# What qmail-send (qmail-send.c) and Exim (retry.c) write behind the last error when they give up.
+# What qmail-send (qmail-send.c), Exim (retry.c) and Sendmail (deliver.c) write behind the last error when they give up.
 _GIVEN_UP = re.compile(
-    r"\s*\bI'm not going to try again; this message has been in the queue too long\.?|:?\s*\bretry timeout exceeded\b", re.IGNORECASE
+    r"\s*\bI'm not going to try again; this message has been in the queue too long\.?|:?\s*\bretry timeout exceeded\b"
+    r"|\s*\bMessage could not be delivered for \d+ \w+\s+Message will be deleted from queue\b",
+    re.IGNORECASE,
 )
+# What Sendmail (deliver.c) writes behind it while it goes on.
+_STILL_TRYING = re.compile(
+    r"\s*\bWarning: message still undelivered after \d+ \w+(?:\s+Will keep trying until message is \d+ \w+ old)?\b", re.IGNORECASE
+)
+
+
+def _without(words: re.Pattern[str], text: str) -> str | None:
+    """Return what stands around these words, where they are there and what is left still tells something."""
+    rest = words.sub("", text)
+    return rest.strip() if rest != text and len(_WORD.findall(template(rest))) > 1 else None
 
 
 def _unwrap(text: str) -> tuple[str, bool]:
@@ -144,10 +156,9 @@ def _unwrap(text: str) -> tuple[str, bool]:
     match = _LAST_ERROR.search(text)
     if match and _EXPIRED.search(text):
         return match["inner"].strip(), True
-    rest = _GIVEN_UP.sub("", text)
-    if rest != text and len(_WORD.findall(template(rest))) > 1:
-        return rest.strip(), True
-    return text, False
+    if inner := _without(_GIVEN_UP, text):
+        return inner, True
+    return _without(_STILL_TRYING, text) or text, False
 
 
 # --- the template -----------------------------------------------------------------------------------------------

@@ -27,6 +27,13 @@ def test_without_words_the_model_does_not_decide() -> None:
     assert decide.decide(SURE, [], [], [], LIMITS, has_words=False).category == "unknown"
 
 
+def test_time_in_the_queue_is_the_cause_where_no_other_is_told() -> None:
+    nothing = decide.decide(UNSURE, [], [], [], LIMITS)
+    assert decide.expired(nothing, LIMITS)[:3] == ("queue_expired", 0.8, "rule")
+    told = decide.decide(SURE, [], [], [], LIMITS)
+    assert decide.expired(told, LIMITS) == told
+
+
 def test_runners_up_leave_out_the_chosen_one() -> None:
     assert [s.category for s in decide.decide(SURE, [], [], [], LIMITS).alternatives] == ["user_unknown"]
 
@@ -46,6 +53,10 @@ def test_runners_up_leave_out_the_chosen_one() -> None:
 )
 def test_permanence(category: str, code: int | None, try_again: bool, expected: str) -> None:
     assert decide.permanence(tables.taxonomy().categories[category], Codes(code, None), "failed", try_again) == expected
+
+
+def test_a_delayed_mail_has_not_failed_for_good() -> None:
+    assert decide.permanence(tables.taxonomy().categories["user_unknown"], Codes(550, None), "delayed", try_again=False) == "temporary"
 
 
 @pytest.mark.parametrize(

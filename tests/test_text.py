@@ -72,6 +72,31 @@ def test_mark(token: str, mark: str) -> None:
     assert text.mark(token) == mark
 
 
+@pytest.mark.parametrize(
+    ("reply", "template", "expired"),
+    [
+        (
+            "452 4.2.2 Over quota\nWarning: message still undelivered after 6 hours\nWill keep trying until message is 3 days old",
+            "452 4.2.2 over quota",
+            False,
+        ),
+        (
+            "452 4.2.2 Over quota\nMessage could not be delivered for 3 days\nMessage will be deleted from queue",
+            "452 4.2.2 over quota",
+            True,
+        ),
+        (
+            "Deferred\nWarning: message still undelivered after 6 hours",
+            "deferred warning: message still undelivered after <num> hours",
+            False,
+        ),
+    ],
+)
+def test_what_sendmail_says_of_the_time_is_not_the_cause(reply: str, template: str, expired: bool) -> None:
+    reading = text.read(Reply(reply))
+    assert (reading.template, reading.expired) == (template, expired)
+
+
 def test_escalated_deferral_is_unwrapped() -> None:
     reading = text.read(Reply("554 5.4.7 [internal] message expired (last transfail: 452 4.2.2 Mailbox full)"))
     assert reading.expired
