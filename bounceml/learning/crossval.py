@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from bounceml.learning import pipeline
 from bounceml.learning.arrays import Floats, Ints
 from bounceml.learning.corpus import Corpus
+from bounceml.learning.dataset import Example
 from bounceml.learning.settings import Settings
 
 
@@ -39,16 +40,22 @@ class OutOfFold(NamedTuple):
     fold: Ints
 
 
-def fit(corpus: Corpus, rows: Ints, settings: Settings) -> Pipeline:
-    """Fit the pipeline on the given real rows and the variants of them, never on those of other rows."""
+def training(corpus: Corpus, rows: Ints, settings: Settings) -> tuple[list[Example], Floats]:
+    """Return the given rows with the variants of them, never of other rows, and the weight of each in the loss."""
     chosen = set(rows.tolist())
-    made = [variant for parent, variant in corpus.variants if parent in chosen]
-    training = [corpus.examples[row] for row in rows] + made
-    weights = np.array([settings.documented_weight if e.documented else 1.0 for e in training])
-    weights[len(rows) :] *= settings.synthetic_weight
+    real = [corpus.examples[row] for row in rows]
+    examples = real + [variant for parent, variant in corpus.variants if parent in chosen]
+    weights = np.array([settings.documented_weight if e.documented else 1.0 for e in examples])
+    weights[len(real) :] *= settings.synthetic_weight
+    return examples, weights
+
+
+def fit(corpus: Corpus, rows: Ints, settings: Settings) -> Pipeline:
+    """Fit the pipeline on the given rows and the variants of them."""
+    examples, weights = training(corpus, rows, settings)
     fitted = pipeline.build(settings.model)
     with threadpool_limits(1):
-        fitted.fit([e.template for e in training], [e.category for e in training], linear__sample_weight=weights)
+        fitted.fit([e.template for e in examples], [e.category for e in examples], linear__sample_weight=weights)
     return fitted
 
 
