@@ -75,6 +75,17 @@ def test_ten_thousand_nested_parts() -> None:
     assert (count, seconds < 2, megabytes < 400) == (1, True, True)
 
 
+def test_attached_mails() -> None:
+    inner = b"From: MAILER-DAEMON@example.net\nSubject: failure\n\n<joe@example.com>:\n550 5.1.1 no such user\n"
+    head = b"From: amy@example.net\nSubject: Fwd\nContent-Type: multipart/mixed; boundary=%d\n\n"
+    part = b"--%d\nContent-Type: message/rfc822\n\n"
+    branch = part % 1 + head % 2 + (part % 2 + inner) * 20
+    count, seconds, megabytes = measured(head % 1 + branch * (SIZE // len(branch)))
+    assert count > 1000
+    assert seconds < 2
+    assert megabytes < 400
+
+
 def test_a_hundred_thousand_recipients_each_have_a_verdict() -> None:
     fields = b"Final-Recipient: rfc822; u%d@example.com\nAction: failed\nDiagnostic-Code: smtp; 550 No such user\n\n"
     raw = REPORT + b"".join(fields % number for number in range(100_000))

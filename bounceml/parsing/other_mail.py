@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bounceml.parsing.parts import Mail
+from bounceml.parsing.parts import MAILS, Mail
 from bounceml.values import Reply
 
 # Reports of another kind, by content type or report-type (RFC 5965 section 2, RFC 8098 section 3).
@@ -105,6 +105,16 @@ def read(mail: Mail) -> list[Reply]:
     return []
 
 
+def may_forward(mail: Mail) -> bool:
+    """Return whether a person attached mails, so that a bounce among them is what the mail is about.
+
+    A mail server attaches what it returns, and an auto-responder what it answers.
+    """
+    if mail.types.isdisjoint(MAILS) or _is_other_report(mail) or _is_status_report(mail):
+        return False
+    return not (_from_server(mail) or _is_automatic(mail))
+
+
 def _is_other_report(mail: Mail) -> bool:
     subject = mail.headers.get("subject", "")
     if mail.types & _OTHER_REPORTS:
@@ -130,6 +140,15 @@ def _is_automatic(mail: Mail) -> bool:
     return bool(_AUTO_REPLY_PROSE.search(mail.prose[:4000]) or _CHALLENGE.search(mail.prose[:4000]))
 
 
+def _from_server(mail: Mail) -> bool:
+    return bool(_DAEMON.search(mail.headers.get("from", ""))) or _has_no_sender(mail)
+
+
+def _has_no_sender(mail: Mail) -> bool:
+    """Whether the envelope names no sender, as that of a notice must not (RFC 5321 section 4.5.5)."""
+    return mail.headers.get("return-path", "").replace(" ", "") == "<>" or mail.headers.get("from", "").endswith("<>")
+
+
 def _is_bounce(mail: Mail) -> bool:
     """Whether a mail server speaks: its name or an empty sender, with words of failure; without headers the words alone."""
     headers = mail.headers
@@ -139,6 +158,6 @@ def _is_bounce(mail: Mail) -> bool:
     if _DAEMON.search(headers.get("from", "")):
         return bool(_FAILS.search(words) or mail.original)
     subject = _BOUNCE_SUBJECT.search(headers.get("subject", "")) and not _PERSONAL.search(headers.get("subject", ""))
-    if headers.get("return-path", "").replace(" ", "") == "<>" or headers.get("from", "").endswith("<>"):
+    if _has_no_sender(mail):
         return bool(_FAILS.search(words))
     return bool(subject and _FAILS.search(mail.prose))

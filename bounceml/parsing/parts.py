@@ -22,15 +22,16 @@ from bounceml.parsing.original import split_original
 _MAX_DELIMITERS = 10_000
 _MAX_HEAD = 65_536
 _MAX_BODY = 2_097_152  # of one part, before decoding
-MAX_STATUS = 10 * 2**20  # of a delivery report, in which every recipient counts: 100,000 of them have 10 MB, and take 2 seconds
+_MAX_STATUS = 10 * 2**20  # of a delivery report, in which every recipient counts: 100,000 of them have 10 MB, and take 2 seconds
 _MAX_PROSE = 65_536
+_TOO_LARGE = f"a delivery report of more than {_MAX_STATUS >> 20} MB; what stands behind that was not read"
 
 
 class Mail(NamedTuple):
     """A mail taken apart. ``headers`` has lower-case names and decoded values, the first of each name.
 
     ``prose`` is what the notice itself says, ``status`` the delivery-status parts, ``original`` the start of the
-    returned original, ``types`` the content types of the mail's own parts. ``cut`` says that ``status`` is not all there is.
+    returned original, ``types`` the content types of the mail's own parts, ``cut`` what was too large to be read, in words.
     """
 
     headers: dict[str, str]
@@ -38,7 +39,7 @@ class Mail(NamedTuple):
     status: str
     original: str
     types: frozenset[str]
-    cut: bool = False
+    cut: tuple[str, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -46,6 +47,7 @@ class _Part(NamedTuple):
     type: str
     head: str
     body: bytes
+    end: int  # of the body, in the mail
 
 
 # RFC 3462 section 2 and RFC 6533 section 5; the second and fourth return the header only.
@@ -53,6 +55,9 @@ _ORIGINALS = frozenset(
     {"message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "text/rfc822-header", "message/partial"}
 )
 _STATUSES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+MAILS = frozenset({"message/rfc822", "message/global"})
+# Webmails attach a mail as a file of any type, named after its subject.
+_MAIL_FILE = re.compile(r"\bname\*?(?:0\*?)?[ \t]*=[^;\n]{1,400}\.eml\b", re.IGNORECASE)
 # Fields of which a mail has at least one; without them the first lines are prose that only looks like fields.
 _MAIL_FIELD = re.compile(
     r"^(?:from|to|subject|date|received|return-path|message-id|mime-version|content-type|delivered-to|x-failed-recipients|auto-submitted):",
@@ -67,20 +72,39 @@ _CONTENT_FIELD_BELOW = re.compile(rb"\nContent-[A-Za-z-]{1,40}[ \t]*:", re.IGNOR
 
 def take_apart(raw: bytes) -> Mail:
     """Return the parts of a mail, whatever its bytes."""
-    lines = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
-    if lines.startswith(b"From "):  # the separator line of an mbox
-        lines = lines.partition(b"\n")[2]
-    parts = list(_parts(lines))
+    parts = list(_parts(_lines(raw)))
     texts, statuses, originals = _sort(parts)
     prose, returned = split_original(_prose(texts))
     return Mail(
         headers=_headers(parts[0].head),
         prose=prose,
         status="\n\n".join(_decoded(part) for part in statuses),
-        original="\n".join([*(decode.text(part.body[:_MAX_HEAD], _charset(part.head)) for part in originals[:1]), returned]),
+        original="\n".join([*(_decoded(part._replace(body=part.body[:_MAX_HEAD])) for part in originals[:1]), returned]),
         types=frozenset(part.type for part in (*texts, *statuses, *originals)) | _declared(parts[0].head),
-        cut=any(len(part.body) > MAX_STATUS for part in statuses),
+        cut=tuple(_TOO_LARGE for part in statuses if len(part.body) > _MAX_STATUS),
     )
+
+
+def attached(raw: bytes) -> Iterator[bytes]:
+    """Yield the mails attached to a mail, each whole; those attached to an attached mail stand in it."""
+    lines = _lines(raw)
+    for part in _sort(list(_parts(lines)))[2]:
+        if part.type in MAILS:
+            yield _transferred(part.head, lines[part.end - len(part.body) : _end(lines, part)])
+
+
+def _end(raw: bytes, part: _Part) -> int:
+    """Where a part ends that has parts of its own: at the next delimiter of its level."""
+    if not part.delimiter:
+        return len(raw)
+    delimiter = re.compile(rb"^--" + re.escape(part.delimiter) + rb"(?:--)?[ \t]*$", re.MULTILINE).search(raw, part.end)
+    return delimiter.start() if delimiter else len(raw)
+
+
+def _lines(raw: bytes) -> bytes:
+    """The mail with LF at the end of every line."""
+    lines = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
+    return lines.partition(b"\n")[2] if lines.startswith(b"From ") else lines  # the separator line of an mbox
 
 
 def _parts(raw: bytes) -> Iterator[_Part]:
@@ -93,24 +117,27 @@ def _parts(raw: bytes) -> Iterator[_Part]:
         undeclared = b" " not in found and _CONTENT_FIELD_BELOW.match(raw, line.end())
         if found in declared or closes or undeclared:
             if open_:
-                yield _part(name, raw[start : line.start()])
+                yield _part(name, raw[start : line.start()], line.start())
             start, name, open_ = line.end() + 1, found, not closes
     if open_:
-        yield _part(name, raw[start:])
+        yield _part(name, raw[start:], len(raw))
 
 
-def _part(delimiter: bytes, section: bytes) -> _Part:
+def _part(delimiter: bytes, section: bytes, end: int) -> _Part:
     head, body = b"", section
     if section.startswith(b"\n"):
         body = section[1:]
     elif _FIELD_START.match(section):
-        end = _END_OF_HEAD.search(section)
-        head, body = (section[: end.start()], section[end.end() :]) if end else (section, b"")
+        blank = _END_OF_HEAD.search(section)
+        head, body = (section[: blank.start()], section[blank.end() :]) if blank else (section, b"")
     text = decode.text(head[:_MAX_HEAD], "")
     if not delimiter and not _MAIL_FIELD.search(text):
         text, body = "", section
-    kind = re.search(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", text, re.IGNORECASE | re.MULTILINE)
-    return _Part(delimiter, kind[1].lower() if kind else "text/plain", text, body)
+    found = re.search(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", text, re.IGNORECASE | re.MULTILINE)
+    kind = found[1].lower() if found else "text/plain"
+    if kind.startswith("application/") and _MAIL_FILE.search(text):
+        kind = "message/rfc822"
+    return _Part(delimiter, kind, text, body, end)
 
 
 def _sort(parts: list[_Part]) -> tuple[list[_Part], list[_Part], list[_Part]]:
@@ -159,14 +186,19 @@ def _prose(texts: list[_Part]) -> str:
 
 
 def _decoded(part: _Part) -> str:
-    encoding = re.search(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", part.head, re.IGNORECASE | re.MULTILINE)
-    body = part.body[: MAX_STATUS if part.type in _STATUSES else _MAX_BODY]
+    body = _transferred(part.head, part.body[: _MAX_STATUS if part.type in _STATUSES else _MAX_BODY])
+    return decode.text(body, _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _transferred(head: str, body: bytes) -> bytes:
+    """The bytes of a body that its Content-Transfer-Encoding (RFC 2045 section 6) stands for, as far as they can be had."""
+    encoding = re.search(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", head, re.IGNORECASE | re.MULTILINE)
     if encoding and encoding[1].lower() == "base64" and b" " not in body[:300].strip():
         letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
-        body = binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))
-    elif encoding and encoding[1].lower() == "quoted-printable":
-        body = binascii.a2b_qp(body)
-    return decode.text(body, _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+        return binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))
+    if encoding and encoding[1].lower() == "quoted-printable":
+        return binascii.a2b_qp(body)
+    return body
 
 
 def _padding(letters: bytes) -> bytes:
