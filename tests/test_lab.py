@@ -17,19 +17,16 @@ LAB = Path(__file__).parent / "lab"
 MAILS = rows(LAB / "mails.jsonl")
 REPLIES = rows(LAB / "replies.jsonl")
 LOGS = [row for row in REPLIES if row["form"] == "log"]
-ARRIVED = ("delivered", "relayed", "expanded")
 
 
 def right(row: dict[str, Any], replies: list[Reply]) -> bool:
     """Whether one of the replies has the row's recipient and outcome.
 
-    A report of a message that expired says "failed" (RFC 3464 has no other word), so a reader may leave it at that. A
-    notice that tells of deliveries alone gives one reply for all of them.
+    A report of a message that expired says "failed" (RFC 3464 has no other word), so a reader may leave it at that.
     """
     outcomes = {row["outcome"]} | ({"failed"} if row["outcome"] == "expired" else set())
     return any(
-        reply.outcome in outcomes
-        and (row["recipient"] is None or row["outcome"] in ARRIVED or row["recipient"] in (reply.recipient, reply.original_recipient))
+        reply.outcome in outcomes and (row["recipient"] is None or row["recipient"] in (reply.recipient, reply.original_recipient))
         for reply in replies
     )
 

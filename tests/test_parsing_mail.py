@@ -48,6 +48,13 @@ def test_recipient_named_twice_gives_one_reply() -> None:
     assert len(mail.read(head + block + block.replace(b"joe@", b"Joe@", 1), None)) == 1
 
 
+def test_recipient_who_also_failed_has_failed() -> None:
+    block = b"Final-Recipient: rfc822; joe@example.com\nAction: %s\nDiagnostic-Code: smtp; %s\n\n"
+    head = b"From: MAILER-DAEMON@example.net\nSubject: failed\nContent-Type: message/delivery-status\n\n"
+    raw = head + block % (b"delivered", b"250 Ok") + block % (b"failed", b"550 no joe") + block % (b"delivered", b"250 Ok")
+    assert [(reply.outcome, reply.text) for reply in mail.read(raw)] == [("failed", "550 no joe")]
+
+
 # Pieces of bounces in any order reach more of the readers than random bytes alone.
 PIECES = [
     b"From: MAILER-DAEMON@example.net\n",

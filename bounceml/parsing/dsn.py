@@ -30,10 +30,7 @@ _ARRIVED = ("delivered", "relayed", "expanded")
 
 
 def read(mail: Mail) -> list[Reply]:
-    """Return the replies of a delivery report, one per failed or delayed recipient.
-
-    A report that only tells of deliveries gives one reply without a recipient, its outcome the first of them.
-    """
+    """Return the replies of a delivery report, one per recipient, whatever became of the mail to it."""
     return _read_json(mail.prose) or _read_fields(mail)
 
 
@@ -43,15 +40,15 @@ def _read_fields(mail: Mail) -> list[Reply]:
     if not blocks:
         return []
     actions = [_outcome(block, prose) for block in blocks]
-    if all(action in _ARRIVED for action in actions):
-        return [Reply(prose.strip(), outcome=actions[0])]
     said = {passage.recipient.lower(): passage for passage in notice.passages(prose)}
-    everything = cause.concise(prose)
+    failure = "" if all(action in _ARRIVED for action in actions) else cause.concise(prose)
+    arrival = "" if failure else prose.strip()
     replies: dict[str, Reply] = {}
     for number, (block, action) in enumerate(zip(blocks, actions, strict=True)):
-        if action not in _ARRIVED:
-            reply = _reply(block, action, said, everything, alone=len(blocks) == 1)
-            replies.setdefault((reply.recipient or str(number)).lower(), reply)
+        reply = _reply(block, action, said, arrival if action in _ARRIVED else failure, alone=len(blocks) == 1)
+        name = (reply.recipient or str(number)).lower()
+        if name not in replies or (replies[name].outcome in _ARRIVED and action not in _ARRIVED):
+            replies[name] = reply
     return list(replies.values())
 
 
