@@ -41,7 +41,7 @@ def recognise(head: bytes) -> bool:
 def read(file: Iterable[bytes], source: str | None, _column: str | None = None) -> Iterator[Reply]:
     """Yield one reply for each record that reports a delivery, a failure or a delay."""
     names: list[str] = []
-    table = csv.reader(decode.text(line.replace(b"\0", b""), "") for line in file)
+    table = csv.reader(decode.line(line.replace(b"\0", b"")) for line in file)
     try:
         for cells in table:
             place = f"{source}:{table.line_num}" if source else None
