@@ -48,6 +48,12 @@ def test_recipient_named_twice_gives_one_reply() -> None:
     assert len(mail.read(head + block + block.replace(b"joe@", b"Joe@", 1), None)) == 1
 
 
+def test_groups_of_nothing_but_a_recipient() -> None:
+    head = b"From: MAILER-DAEMON@example.net\nSubject: failed\nContent-Type: message/delivery-status\n\n"
+    raw = head + b"Final-Recipient: rfc822; joe@example.com\n\nFinal-Recipient: rfc822; amy@example.com\n\nAction: failed\n"
+    assert [reply.recipient for reply in mail.read(raw)] == ["joe@example.com", "amy@example.com"]
+
+
 def test_recipient_who_also_failed_has_failed() -> None:
     block = b"Final-Recipient: rfc822; joe@example.com\nAction: %s\nDiagnostic-Code: smtp; %s\n\n"
     head = b"From: MAILER-DAEMON@example.net\nSubject: failed\nContent-Type: message/delivery-status\n\n"
@@ -114,6 +120,6 @@ def test_twenty_megabytes_in_two_seconds(name: str, kind: str) -> None:
     piece = HOSTILE[name] if name != "attachment" else b"QUJD" * 19 + b"\n"
     start = HOSTILE["attachment"] if name == "attachment" else head
     raw = start + piece * (MEGABYTES * 1_000_000 // len(piece))
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert mail.read(raw, None)
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 _MAX_TEXT = 2000
 
@@ -79,6 +80,11 @@ def concise(prose: str) -> str:
     return "\n".join(dict.fromkeys(telling))[:_MAX_TEXT].strip()
 
 
+def opening(prose: str) -> str:
+    """Return how a text begins that tells no cause."""
+    return prose.strip()[:_MAX_TEXT]
+
+
 def has_reply(prose: str) -> bool:
     """Return whether a server's reply stands in the prose, and not only an explanation of it."""
     return not says_nothing(_said(prose.split("\n"))) or bool(_REPLY.search(prose) or _STATUS.search(prose))
@@ -113,6 +119,7 @@ _EMPTY_PHRASES = frozenset(
 )
 
 
+@lru_cache(maxsize=256)  # a report on many recipients repeats what befell them
 def says_nothing(reply: str) -> bool:
     """Return whether a reply is but codes and words for "it failed".
 

@@ -110,6 +110,8 @@ class _TextOnly(HTMLParser):
             self.pieces.append("\n\n" if tag == "p" else "\n")
         elif tag == "td":
             self.pieces.append(" ")
+        elif "@" in tag:  # an address in brackets that nobody escaped
+            self.pieces.append(self.get_starttag_text() or "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == self._hidden:
@@ -141,4 +143,4 @@ def from_html(page: str) -> str:
         parser.close()
     except AssertionError:  # html.parser asserts that a "<![" it met is one it knows; what came before still stands
         pass
-    return re.sub(r"\n[ \n]*\n", "\n\n", re.sub(r"[ \t]+\n", "\n", "".join(parser.pieces)))
+    return re.sub(r"\n[ \n]*\n", "\n\n", re.sub(r"(?<![ \t])[ \t]+\n", "\n", "".join(parser.pieces)))

@@ -39,10 +39,11 @@ def _read_fields(mail: Mail) -> list[Reply]:
     blocks = [block for block in _blocks(report) if not block.keys().isdisjoint(_PER_RECIPIENT)]
     if not blocks:
         return []
-    actions = [_outcome(block, prose) for block in blocks]
+    given_up = bool(_EXPIRED.search(prose))
+    actions = [_outcome(block, given_up=given_up) for block in blocks]
     said = {passage.recipient.lower(): passage for passage in notice.passages(prose)}
     failure = "" if all(action in _ARRIVED for action in actions) else cause.concise(prose)
-    arrival = "" if failure else prose.strip()
+    arrival = "" if failure else cause.opening(prose)
     replies: dict[str, Reply] = {}
     for number, (block, action) in enumerate(zip(blocks, actions, strict=True)):
         reply = _reply(block, action, said, arrival if action in _ARRIVED else failure, alone=len(blocks) == 1)
@@ -67,18 +68,16 @@ def _blocks(report: str) -> Iterator[Block]:
     """Yield the field groups of a report, names in lower case, values unfolded.
 
     Groups end at a blank line (RFC 3464 section 2.1), but some servers put one inside a group and others none between
-    two: a group ends where it has a recipient, and a blank line or a field it has already follows.
+    two: a group ends where it has a recipient, and another, or a field it has already, follows.
     """
     block: Block = {}
     name, blank = "", False
     for line in StringIO(report):  # a list of ten million lines would take a gigabyte
-        line = line.removesuffix("\n")
-        field = _FIELD.match(line) if ":" in line else None
-        if not line or line.isspace():
+        if line.isspace():
             name, blank = "", True
-        elif field:
+        elif ":" in line and (field := _FIELD.match(line)):
             name = field[1].lower()
-            if (name in block and _complete(block)) or (blank and _complete(block) and name in (*_PER_RECIPIENT, "action")):
+            if _begins_group(name, block, blank=blank):
                 yield block
                 block = {}
             block.setdefault(name, field[2].strip()[:_MAX_VALUE])
@@ -91,13 +90,22 @@ def _blocks(report: str) -> Iterator[Block]:
         yield block
 
 
-def _complete(block: Block) -> bool:
+def _begins_group(name: str, block: Block, *, blank: bool) -> bool:
+    """Whether a field is the first of the next group, given those before it and whether a blank line stands between."""
+    again, of_recipient = name in block, name in _PER_RECIPIENT
+    if blank and again and of_recipient:
+        return True
+    if not (again or (blank and (of_recipient or name == "action"))):
+        return False
     return ("action" in block or "diagnostic-code" in block) and not block.keys().isdisjoint(_PER_RECIPIENT)
+
+
+_REPLY_LINE = re.compile(r"[245]\d\d[ -]")
 
 
 def _unfold(value: str, line: str) -> str:
     """Join a folded line; a further line of a multi-line reply (RFC 5321 section 4.2.1) stays a line."""
-    return f"{value}\n{line}" if re.match(r"[245]\d\d[ -]", line) else f"{value} {line}".strip()
+    return f"{value}\n{line}" if _REPLY_LINE.match(line) else f"{value} {line}".strip()
 
 
 def _action(block: Block) -> str:
@@ -109,9 +117,9 @@ def _action(block: Block) -> str:
 _EXPIRED = re.compile(r"\benvelope expired\b", re.IGNORECASE)
 
 
-def _outcome(block: Block, prose: str) -> str:
+def _outcome(block: Block, *, given_up: bool) -> str:
     action = _action(block)
-    return "expired" if action == "delayed" and _EXPIRED.search(f"{block.get('diagnostic-code', '')} {prose}") else action
+    return "expired" if action == "delayed" and (given_up or _EXPIRED.search(block.get("diagnostic-code", ""))) else action
 
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -165,12 +173,16 @@ def _decode_xtext(value: str) -> str:
 
 # --- the text to judge ------------------------------------------------------------------------------------------
 
+_WORD = re.compile(r"[^\W\d]")
 _TYPE = re.compile(r"\s*(?:smtp|dns|unknown|x-[\w.-]{1,40})\s*;\s*", re.IGNORECASE)
+
+
+_BEGINS = re.compile(r"([245]\d\d)-")
 
 
 def _completed(text: str, human: str) -> str:
     """Return a multi-line reply (RFC 5321 section 4.2.1) with its last lines; Sendmail reports the first line only."""
-    code = re.match(r"([245]\d\d)-", text)
+    code = _BEGINS.match(text)
     if code is None or f"{code[1]} " in text:
         return text
     _, found, rest = human.partition(text)
@@ -185,9 +197,9 @@ def _reply(block: Block, action: str, said: dict[str, notice.Passage], everythin
     if passage is None and alone and len(said) == 1:
         passage = next(iter(said.values()))
     human = passage.text if passage else everything
-    text = _completed(_TYPE.sub("", block.get("diagnostic-code", ""), count=1).strip(), human)
+    text = _completed(_TYPE.sub("", block["diagnostic-code"], count=1).strip(), human) if "diagnostic-code" in block else human
     if cause.says_nothing(text):
-        text = human if text in human or not re.search(r"[^\W\d]", text) else f"{text}\n{human}".strip()
+        text = human if text in human or not _WORD.search(text) else f"{text}\n{human}".strip()
     return Reply(
         text or block.get("action", ""),
         recipient=final or (passage.recipient if passage else None),

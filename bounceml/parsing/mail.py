@@ -42,7 +42,7 @@ def read(raw: bytes, source: str | None = None) -> list[Reply]:
 def _answer(raw: bytes, limits: Sequence[int] = _MAX_ATTACHED) -> list[Reply]:
     mail = take_apart(raw)
     forwarded = list(_forwarded(raw, limits)) if other_mail.may_forward(mail) else []
-    return forwarded or [*_own(mail), *(Reply("", error=why) for why in mail.cut)]
+    return forwarded or _own(mail)
 
 
 def _forwarded(raw: bytes, limits: Sequence[int]) -> Iterator[Reply]:
@@ -56,10 +56,13 @@ def _forwarded(raw: bytes, limits: Sequence[int]) -> Iterator[Reply]:
 
 
 def _own(mail: Mail) -> list[Reply]:
-    """What the mail itself says."""
-    return next((replies for reader in READERS if (replies := reader(mail))), None) or [_whole(mail)]
+    """What the mail itself says, and what it would say if it were not too large."""
+    replies = next((found for reader in READERS if (found := reader(mail))), None) or [_whole(mail)]
+    tells_of_nobody = all(reply.outcome == "not_a_bounce" for reply in replies)
+    return replies if tells_of_nobody else [*replies, *(Reply("", error=why) for why in mail.cut)]
 
 
 def _whole(mail: Mail) -> Reply:
-    """The answer where no recipient is found: all that the notice says."""
-    return Reply(cause.concise(mail.prose) or mail.prose.strip() or mail.headers.get("subject", ""), outcome=notice.outcome(mail))
+    """The answer where no recipient is found: what the notice says."""
+    text = cause.concise(mail.prose) or cause.opening(mail.prose) or mail.headers.get("subject", "")
+    return Reply(text, outcome=notice.outcome(mail))

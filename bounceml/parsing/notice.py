@@ -86,13 +86,25 @@ def _role(before: str) -> str:
 
 def _is_listed(lines: list[str], found: _Found) -> bool:
     line = lines[found.line]
-    heads = _BULLETS.fullmatch(line[: found.start]) is not None
+    heads = _BULLETS.fullmatch(line, 0, found.start) is not None
     return heads and _AFTER_LISTED.match(line, found.end) is not None
 
 
-def _recipients(lines: list[str], senders: frozenset[str]) -> list[_Found]:
+def _roles(lines: list[str], named: list[_Found]) -> Iterator[tuple[_Found, str]]:
+    """Yield each address with its role; in a row of addresses the words before the first of them speak of all."""
+    role, previous = "", None
+    for found in named:
+        if previous and previous.line == found.line:
+            role = _role(lines[found.line][previous.end : found.start][-120:]) or role
+        else:
+            role = _role(_before(lines, found))
+        previous = found
+        yield found, role
+
+
+def _recipients(lines: list[str], named: list[_Found], senders: frozenset[str]) -> list[_Found]:
     """The addresses that stand where a recipient stands: at the head of a line, else behind words such as "to"."""
-    roles = [(found, _role(_before(lines, found))) for found in _addresses(lines) if found.address.lower() not in senders]
+    roles = [(found, role) for found, role in _roles(lines, named) if found.address.lower() not in senders]
     listed = [found for found, role in roles if role != "other" and _is_listed(lines, found)]
     return listed or [found for found, role in roles if role == "recipient"]
 
@@ -101,6 +113,7 @@ def _recipients(lines: list[str], senders: frozenset[str]) -> list[_Found]:
 
 _WHEN = re.compile(r"(?:on|at) \w{3,9}[.,]? [^a-z]*\w{3}[^a-z]*\d:\d\d[^a-z]*")  # Exchange 5.5: "on Tue, 14 Nov 2023 22:13:25 -0000"
 _JOINTS = " \t>:;,.)\"'：，…-"
+_JOINT = re.compile(rf"[{re.escape(_JOINTS)}]*(?:mailto:)?[<(]*", re.IGNORECASE)
 
 
 def passages(prose: str, senders: frozenset[str] = frozenset()) -> list[Passage]:
@@ -115,31 +128,34 @@ def passages(prose: str, senders: frozenset[str] = frozenset()) -> list[Passage]
 
     """
     lines = prose.split("\n")
-    found = _recipients(lines, senders)
+    named = list(_addresses(lines))
+    found = _recipients(lines, named, senders)
     if not found:
         return []
     heads = {(item.line, item.start): item for item in found}
     names = {item.address.lower(): item.address for item in reversed(found)}
     order = list(dict.fromkeys(item.address.lower() for item in found))
     listed = _is_listed(lines, found[0])
-    own, shared = _share_out(lines, found[0].line if listed else 0, heads, frozenset(order))
+    own, shared = _share_out(lines, found[0].line if listed else 0, named, heads, frozenset(order))
     blocks = {name: "\n".join(own.get(name, [])) for name in order}
     for name, following in reversed(list(itertools.pairwise(order))):
         if cause.says_nothing(blocks[name]):  # recipients in a row share what follows the last of them
             blocks[name] = blocks[following]
     around = ("\n".join(shared), "\n".join(lines[: found[0].line]))
-    return [_passage(names[name], blocks[name], around) for name in order]
+    telling = tuple(filter(cause.has_reply, around))
+    common = [next(filter(None, map(cause.concise, texts)), "") for texts in (telling, around)]
+    return [_passage(names[name], blocks[name], *common) for name in order]
 
 
 def _share_out(
-    lines: list[str], start: int, heads: dict[tuple[int, int], _Found], names: frozenset[str]
+    lines: list[str], start: int, named: list[_Found], heads: dict[tuple[int, int], _Found], names: frozenset[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Give every line to the recipient that it or the last line before it names; the rest belongs to all."""
     own: dict[str, list[str]] = {}
     shared: list[str] = []
     owner = next(iter(names)) if len(names) == 1 else None
     mentioned: dict[int, list[_Found]] = {}
-    for found in _addresses(lines):
+    for found in named:
         if found.address.lower() in names:
             mentioned.setdefault(found.line, []).append(found)
     for number in range(start, len(lines)):
@@ -157,18 +173,23 @@ def _share_out(
 
 def _rest(rest: str, name: str) -> str:
     """What stands behind a recipient on its line, without the same address once more."""
-    rest = rest.lstrip(_JOINTS)
-    while rest.lower().removeprefix("mailto:").lstrip("<(").startswith(name):
-        rest = rest[rest.lower().index(name) + len(name) :].lstrip(_JOINTS)
-    return _WHEN.sub("", rest)
+    end = 0
+    while rest[(start := _behind_joint(rest, end)) : start + len(name)].lower() == name:
+        end = start + len(name)
+    return _WHEN.sub("", rest[end:].lstrip(_JOINTS))
 
 
-def _passage(recipient: str, block: str, around: tuple[str, str]) -> Passage:
+def _behind_joint(rest: str, start: int) -> int:
+    joint = _JOINT.match(rest, start)
+    return joint.end() if joint else start
+
+
+def _passage(recipient: str, block: str, replied: str, explained: str) -> Passage:
+    """What is said of one recipient; ``replied`` and ``explained`` are what is said of all, with a server's reply and without."""
     original = _ORIGINAL_RECIPIENT.search(block)
-    own = _ORIGINAL_RECIPIENT.sub("", block)
+    own = _ORIGINAL_RECIPIENT.sub("", block) if original else block
     # Some notices give the reason first and the recipients below it, with words of no use behind them.
-    sources = (own, *around) if cause.has_reply(own) else (*filter(cause.has_reply, around), own, *around)
-    text = next(filter(None, map(cause.concise, sources)), "")
+    text = (replied if not cause.has_reply(own) else "") or cause.concise(own) or explained
     return Passage(recipient, original[1] if original and original[1].lower() != recipient.lower() else None, text)
 
 
@@ -181,15 +202,16 @@ _DELAY_WORDS = (
     r"延迟|延时|尚未送达|将继续(?:尝试|投递)|遅延|再送を試み|verzögert|отложен",
 )
 _DELAYED = re.compile("|".join(_DELAY_WORDS), re.IGNORECASE)
+_OPENING = 8000  # characters; a notice says at its beginning what it is
 _GIVEN_UP = re.compile(r"permanent|given up|giving up|returned|undeliver|failure notice|failed|退信|退回", re.IGNORECASE)
 
 
 def outcome(mail: Mail) -> str:
     """Return whether a notice in prose says that the mail failed, or that the server still tries."""
-    subject = mail.headers.get("subject", "")
+    subject, opening = mail.headers.get("subject", ""), mail.prose[:_OPENING]
     if _DELAYED.search(subject) and not _GIVEN_UP.search(subject):
         return "delayed"
-    return "delayed" if _DELAYED.search(mail.prose) and not _GIVEN_UP.search(subject + mail.prose) else "failed"
+    return "delayed" if _DELAYED.search(opening) and not _GIVEN_UP.search(subject + opening) else "failed"
 
 
 def addresses(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bounceml.parsing import cause
 from bounceml.parsing.parts import MAILS, Mail
 from bounceml.values import Reply
 
@@ -101,7 +102,7 @@ _PERSONAL = re.compile(r"^\W*(?:re|fwd?|aw|wg|sv|tr|回复|答复|转发|轉寄)
 def read(mail: Mail) -> list[Reply]:
     """Return one reply with outcome ``not_a_bounce`` for a mail that is none, else nothing."""
     if _is_other_report(mail) or (not _is_status_report(mail) and (_is_automatic(mail) or not _is_bounce(mail))):
-        return [Reply(mail.prose.strip() or mail.headers.get("subject", ""), outcome="not_a_bounce")]
+        return [Reply(cause.opening(mail.prose) or mail.headers.get("subject", ""), outcome="not_a_bounce")]
     return []
 
 

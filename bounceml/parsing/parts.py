@@ -23,8 +23,7 @@ _MAX_DELIMITERS = 10_000
 _MAX_HEAD = 65_536
 _MAX_BODY = 2_097_152  # of one part, before decoding
 _MAX_STATUS = 10 * 2**20  # of a delivery report, in which every recipient counts: 100,000 of them have 10 MB, and take 2 seconds
-_MAX_PROSE = 65_536
-_TOO_LARGE = f"a delivery report of more than {_MAX_STATUS >> 20} MB; what stands behind that was not read"
+_MAX_PROSE = 2**18  # characters of a notice, in which every word counts: the slowest take half a second
 
 
 class Mail(NamedTuple):
@@ -74,14 +73,15 @@ def take_apart(raw: bytes) -> Mail:
     """Return the parts of a mail, whatever its bytes."""
     parts = list(_parts(_lines(raw)))
     texts, statuses, originals = _sort(parts)
-    prose, returned = split_original(_prose(texts))
+    written, whole = _prose(texts)
+    prose, returned = split_original(written)
     return Mail(
         headers=_headers(parts[0].head),
         prose=prose,
         status="\n\n".join(_decoded(part) for part in statuses),
         original="\n".join([*(_decoded(part._replace(body=part.body[:_MAX_HEAD])) for part in originals[:1]), returned]),
         types=frozenset(part.type for part in (*texts, *statuses, *originals)) | _declared(parts[0].head),
-        cut=tuple(_TOO_LARGE for part in statuses if len(part.body) > _MAX_STATUS),
+        cut=tuple(_cut(statuses, complete=whole or bool(returned))),
     )
 
 
@@ -177,17 +177,42 @@ def _declared(head: str) -> frozenset[str]:
 # --- text -------------------------------------------------------------------------------------------------------
 
 
-def _prose(texts: list[_Part]) -> str:
-    """The human text: plain text where there is any, else HTML turned into text."""
-    plain = [text for part in texts if part.type != "text/html" and (text := _decoded(part).strip("\n"))]
-    if not any(text.strip() for text in plain):
-        plain = [decode.from_html(_decoded(part)[:_MAX_PROSE]) for part in texts if part.type == "text/html"]
-    return "\n\n".join(plain)[:_MAX_PROSE]
+def _prose(texts: list[_Part]) -> tuple[str, bool]:
+    """The human text, and whether that is all of it: plain text where there is any, else HTML turned into text."""
+    plain = [part for part in texts if part.type != "text/html"]
+    written = [text for part in plain if (text := _decoded(part).strip("\n"))]
+    if any(text.strip() for text in written):
+        whole = all(len(part.body) <= _MAX_BODY for part in plain)
+    else:
+        pages = [_decoded(part) for part in texts if part.type == "text/html"]
+        whole = all(len(page) <= _MAX_PROSE for page in pages)
+        written = [decode.from_html(page[:_MAX_PROSE]) for page in pages]
+    prose = "\n\n".join(written)
+    whole = whole and len(prose) <= _MAX_PROSE
+    return prose if whole else _without_end(prose[:_MAX_PROSE]), whole
+
+
+def _without_end(text: str) -> str:
+    """A text that was cut, without its last paragraph, line or word: half an address is another address."""
+    for separator in ("\n\n", "\n", " "):
+        end = text.rfind(separator, max(0, len(text) - _MAX_HEAD))
+        if end > 0:
+            return text[:end]
+    return text
+
+
+def _cut(statuses: list[_Part], *, complete: bool) -> Iterator[str]:
+    """Say what of a mail was too large to be read; a notice is ``complete`` where it was read to its end."""
+    if any(len(part.body) > _MAX_STATUS for part in statuses):
+        yield f"a delivery report of more than {_MAX_STATUS >> 20} MB; what stands behind that was not read"
+    if not complete:
+        yield f"a notice of more than {_MAX_PROSE >> 10} KB; what stands behind that was not read"
 
 
 def _decoded(part: _Part) -> str:
-    body = _transferred(part.head, part.body[: _MAX_STATUS if part.type in _STATUSES else _MAX_BODY])
-    return decode.text(body, _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+    limit = _MAX_STATUS if part.type in _STATUSES else _MAX_BODY
+    text = decode.text(_transferred(part.head, part.body[:limit]), _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+    return text if len(part.body) <= limit else _without_end(text)
 
 
 def _transferred(head: str, body: bytes) -> bytes:
