@@ -41,7 +41,8 @@ _LABELS = (
     r"退信原因|失败原因|原因|错误(?:信息|代码|提示)?|英文说明|說明",
     r"エラー(?:内容|メッセージ)?|理由",
 )
-_LABEL = re.compile(rf"(?:\b|(?<=[^A-Za-z]))(?:{'|'.join(_LABELS)})[^\n:：]{{0,40}}[:：]", re.IGNORECASE)
+_HEADING_LABEL = r"^(?:退信|失败)原因$"  # on a line of its own, without a colon
+_LABEL = re.compile(rf"(?:\b|(?<=[^A-Za-z]))(?:{'|'.join(_LABELS)})[^\n:：]{{0,40}}[:：]|{_HEADING_LABEL}", re.IGNORECASE | re.MULTILINE)
 # Sentences that say that there was a failure or how to go on, and never why.
 _MANNERS = re.compile(
     "|".join(

@@ -33,7 +33,7 @@ _ADDRESS = r"[A-Za-z0-9.!#$%&'*+=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{0,252}[A-Za-z0-9
 _ANY_ADDRESS = re.compile(rf"<(?P<bracketed>[^\s<>@]{{1,64}}@[^\s<>@]{{1,255}})>|(?P<bare>{_ADDRESS})")
 _BULLETS = re.compile(r"[\s>*•·|\-–]*(?:\d{1,3}[.)]\s+)?[\"'(]?(?:mailto:)?")
 # After a recipient that heads its line: nothing, the address once more, or the reason.
-_AFTER_LISTED = re.compile(r"\s*$|[>)\"']*\s*[:;,.)(\[<…：，-]|[>)\"']*\s{2,}\S|[>)\"']+\s+\S|\s+(?:on|at|-|–|—)\s")
+_AFTER_LISTED = re.compile(r"\s*$|[>)\"']*\s*[:;,.)(\[<…：，-]|[>)\"']*\s{2,}\S|[>)\"']+\s+\S|\s+(?:on|at|am|le|el|il|em|op|-|–|—)\s")
 # Words before an address of someone who can help, or who sent the mail, by language.
 _OTHER_WORDS = (
     r"\b(?:contact|help|support|assist\w*|questions?|visit|postmaster|reply(?:-to)?|regards|dear|hello|hi|bonjour)\b",
@@ -111,7 +111,8 @@ def _recipients(lines: list[str], named: list[_Found], senders: frozenset[str]) 
 
 # --- lines to recipients ----------------------------------------------------------------------------------------
 
-_WHEN = re.compile(r"(?:on|at) \w{3,9}[.,]? [^a-z]*\w{3}[^a-z]*\d:\d\d[^a-z]*")  # Exchange 5.5: "on Tue, 14 Nov 2023 22:13:25 -0000"
+# Exchange 5.5 to 2003: "on Tue, 14 Nov 2023 22:13:25 -0000", "am 14.11.2023 22:13"
+_WHEN = re.compile(r"(?:on|at) \w{3,9}[.,]? [^a-z]*\w{3}[^a-z]*\d:\d\d[^a-z]*|(?:am|le|el|il|em|op) [\d./-]{6,10},? \d\d?:\d\d(?::\d\d)?")
 _JOINTS = " \t>:;,.)\"'：，…-"
 _JOINT = re.compile(rf"[{re.escape(_JOINTS)}]*(?:mailto:)?[<(]*", re.IGNORECASE)
 
@@ -199,11 +200,19 @@ def _passage(recipient: str, block: str, replied: str, explained: str) -> Passag
 _DELAY_WORDS = (
     r"\bdelay(?:ed)?\b|warning[:\s-]+(?:message|could not|mail)|warning message only",
     r"still being retried|not yet been delivered|will (?:be retried|keep trying|continue (?:to try|trying))|attempts will continue",
-    r"延迟|延时|尚未送达|将继续(?:尝试|投递)|遅延|再送を試み|verzögert|отложен",
+    r"延迟|延时|尚未(?:送达|传递)|继续(?:尝试|投递)|遅延|遅れて|まだ配信されていません|再送を試み|引き続き試行",
+    r"verzögert|noch nicht zugestellt|vertraagd|nog niet bezorgd|retardée?\b|pas encore été (?:remis|distribué)",
+    r"retrasad[oa]|todavía no se ha entregado|atrasad[oa]|ainda não foi entregue|ritardat[oa]|in ritardo|non è ancora stat[oa]",
+    r"opóźnion[aey]|nie został[ao]? jeszcze|отложен|задерж(?:ка|ив)|(?:еще|ещё|пока) не доставлен",
 )
 _DELAYED = re.compile("|".join(_DELAY_WORDS), re.IGNORECASE)
 _OPENING = 8000  # characters; a notice says at its beginning what it is
-_GIVEN_UP = re.compile(r"permanent|given up|giving up|returned|undeliver|failure notice|failed|退信|退回", re.IGNORECASE)
+_GIVEN_UP_WORDS = (
+    r"permanent|given up|giving up|returned|undeliver|failure notice|failed|退信|退回|失败|失敗|配信不能|未送达:",
+    r"unzustellbar|fehlgeschlagen|onbestelbaar|mislukt|échec|non remis|no se pud|no se puede|não é possível|falha na entrega",
+    r"non (?:riuscit|recapitabil)|mancata|niedostarcz|nie można|не удалось|недоставлен|сбой",
+)
+_GIVEN_UP = re.compile("|".join(_GIVEN_UP_WORDS), re.IGNORECASE)
 
 
 def outcome(mail: Mail) -> str:

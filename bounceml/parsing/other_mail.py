@@ -88,12 +88,17 @@ _BOUNCE_SUBJECTS = (
     r"配信(?:不能|エラー|失敗|できま)|送信(?:エラー|失敗)|エラーメール",
     r"unzustellbar|nicht zustellbar|zurück an absender|onbestelbaar|niet bezorgd|kan niet worden",
     r"non remis|échec (?:de|d)|no se puede entregar|no entregad|devuelt|não entregue|falha na entrega|mancata consegna",
-    r"не ?доставлен\w*|невозможно доставить",
+    r"не ?доставлен\w*|невозможно доставить|не удалось доставить|задержка доставки|доставка отложена",
+    r"zustellung(?:sfehler| verzögert| fehlgeschlagen)|bezorging vertraagd|remise retardée|entrega (?:retrasada|atrasada)",
+    r"(?:consegna|recapito) ritardat\w|non recapitabile|niedostarczon\w|opóźnione dostarczenie|配信遅延|传递延迟|延迟通知",
 )
 _BOUNCE_SUBJECT = re.compile("|".join(_BOUNCE_SUBJECTS), re.IGNORECASE)
 _FAILURES = (
     r"un(?:able|deliver)|not (?:be |been )?(?:deliver|sent)|(?:could|can)(?:not|n't| not)|fail(?:ed|ure)|reject|return|error|problem|delay",
-    r"退信|退回|失败|无法|未能|できません|失敗|エラー|не (?:может|удалось)",
+    r"退信|退回|失败|无法|未能|延迟|できません|失敗|エラー|遅延|遅れて|не (?:может|удалось)|не ?доставлен|задерж",
+    r"nicht (?:zugestellt|erreicht|zustellbar)|unzustellbar|verzöger|niet bezorgd|onbestelbaar|mislukt|vertraagd",
+    r"échec|(?:non|pas) (?:encore )?(?:été )?remis|retard|no se (?:ha|pud|pued)|retras|não (?:é|foi|pôde)|falha|atras",
+    r"non (?:è|riuscit|recapit)|ritard|nie (?:można|został|udało)|niedostarcz|opóźni",
 )
 _FAILS = re.compile("|".join(_FAILURES), re.IGNORECASE)
 _PERSONAL = re.compile(r"^\W*(?:re|fwd?|aw|wg|sv|tr|回复|答复|转发|轉寄)\s*[:：]", re.IGNORECASE)
