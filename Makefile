@@ -2,12 +2,13 @@
 # make test   set up and pass the tests
 # make lab    let real mail servers bounce mails on loopback and record what they write (Debian, root; five minutes)
 # make fuzz   feed the readers mutated mails and logs for 30 minutes, or SECONDS=…
+# make bench-mails   how many ordinary bounces are read and judged a second
 PYTHON ?= python3
 SECONDS ?= 1800
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo setup test quick lint fuzz train evaluate lab wheel clean
+.PHONY: demo setup test quick lint fuzz train evaluate lab bench-mails wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"
@@ -47,6 +48,9 @@ evaluate: setup
 
 lab: setup
 	lab/run
+
+bench-mails: setup
+	$(BIN)/python lab/bench.py
 
 wheel: setup
 	$(BIN)/python -m build --wheel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from io import StringIO
 
 from bounceml.parsing import cause, events, notice
@@ -41,12 +42,10 @@ def _read_fields(mail: Mail) -> list[Reply]:
         return []
     given_up = bool(_EXPIRED.search(prose))
     actions = [_outcome(block, given_up=given_up) for block in blocks]
-    said = {passage.recipient.lower(): passage for passage in notice.passages(prose)}
-    failure = "" if all(action in _ARRIVED for action in actions) else cause.concise(prose)
-    arrival = "" if failure else cause.opening(prose)
+    human = _Human(prose, alone=len(blocks) == 1, all_arrived=all(action in _ARRIVED for action in actions))
     replies: dict[str, Reply] = {}
     for number, (block, action) in enumerate(zip(blocks, actions, strict=True)):
-        reply = _reply(block, action, said, arrival if action in _ARRIVED else failure, alone=len(blocks) == 1)
+        reply = _reply(block, action, human)
         name = (reply.recipient or str(number)).lower()
         if name not in replies or (replies[name].outcome in _ARRIVED and action not in _ARRIVED):
             replies[name] = reply
@@ -190,16 +189,47 @@ def _completed(text: str, human: str) -> str:
     return text + rest[: last.end()] if last else text
 
 
-def _reply(block: Block, action: str, said: dict[str, notice.Passage], everything: str, *, alone: bool) -> Reply:
+class _Human:
+    """What the prose of a report says, read where the fields do not suffice: that takes longer than reading them."""
+
+    def __init__(self, prose: str, *, alone: bool, all_arrived: bool) -> None:
+        self._prose = prose
+        self._alone = alone
+        self._all_arrived = all_arrived
+        self.names_originals = bool(notice.ORIGINAL_RECIPIENT.search(prose))
+
+    @cached_property
+    def _said(self) -> dict[str, notice.Passage]:
+        return {passage.recipient.lower(): passage for passage in notice.passages(self._prose)}
+
+    @cached_property
+    def _everything(self) -> str:
+        return cause.opening(self._prose) if self._all_arrived else cause.concise(self._prose)
+
+    def passage(self, *addresses: str | None) -> notice.Passage | None:
+        """What is said of a recipient with one of these addresses."""
+        found = next((self._said[name.lower()] for name in addresses if name and name.lower() in self._said), None)
+        return next(iter(self._said.values())) if found is None and self._alone and len(self._said) == 1 else found
+
+    def text(self, passage: notice.Passage | None, action: str) -> str:
+        """The words for a recipient: none of failure for one whom the mail reached."""
+        if passage:
+            return passage.text
+        return "" if action in _ARRIVED and not self._all_arrived else self._everything
+
+
+def _reply(block: Block, action: str, human: _Human) -> Reply:
     final = _address(block, "final-recipient", "x-actual-recipient", "original-recipient")
     original = _address(block, "original-recipient") if "original-recipient" in block else None
-    passage = (said.get((final or "").lower()) or said.get((original or "").lower())) if said else None
-    if passage is None and alone and len(said) == 1:
-        passage = next(iter(said.values()))
-    human = passage.text if passage else everything
-    text = _completed(_TYPE.sub("", block["diagnostic-code"], count=1).strip(), human) if "diagnostic-code" in block else human
-    if cause.says_nothing(text):
-        text = human if text in human or not _WORD.search(text) else f"{text}\n{human}".strip()
+    text = _TYPE.sub("", block["diagnostic-code"], count=1).strip() if "diagnostic-code" in block else ""
+    wanting = cause.says_nothing(text)
+    passage = None
+    if wanting or _BEGINS.match(text) or final is None or (original is None and human.names_originals):
+        passage = human.passage(final, original)
+        said = human.text(passage, action)
+        text = _completed(text, said)
+        if wanting:
+            text = said if text in said or not _WORD.search(text) else f"{text}\n{said}".strip()
     return Reply(
         text or block.get("action", ""),
         recipient=final or (passage.recipient if passage else None),

@@ -54,7 +54,7 @@ _RECIPIENT_WORDS = (
 _ROLE = re.compile(rf".*(?:(?P<other>{'|'.join(_OTHER_WORDS)})|(?P<recipient>{'|'.join(_RECIPIENT_WORDS)}))(?P<gap>.*)", re.IGNORECASE)
 _NEAR, _FAR = 25, 80  # characters that may stand between word and address
 _GENERATED_FROM = r"(?:generated (?:from|by)|expanded from|forwarded (?:from|by)|originally (?:to|addressed to))"
-_ORIGINAL_RECIPIENT = re.compile(rf"\(?(?:ultimately |originally )?{_GENERATED_FROM}\s*:?\s*<?({_ADDRESS})>?\)?", re.IGNORECASE)
+ORIGINAL_RECIPIENT = re.compile(rf"\(?(?:ultimately |originally )?{_GENERATED_FROM}\s*:?\s*<?({_ADDRESS})>?\)?", re.IGNORECASE)
 
 
 class _Found(NamedTuple):
@@ -187,8 +187,8 @@ def _behind_joint(rest: str, start: int) -> int:
 
 def _passage(recipient: str, block: str, replied: str, explained: str) -> Passage:
     """What is said of one recipient; ``replied`` and ``explained`` are what is said of all, with a server's reply and without."""
-    original = _ORIGINAL_RECIPIENT.search(block)
-    own = _ORIGINAL_RECIPIENT.sub("", block) if original else block
+    original = ORIGINAL_RECIPIENT.search(block)
+    own = ORIGINAL_RECIPIENT.sub("", block) if original else block
     # Some notices give the reason first and the recipients below it, with words of no use behind them.
     text = (replied if not cause.has_reply(own) else "") or cause.concise(own) or explained
     return Passage(recipient, original[1] if original and original[1].lower() != recipient.lower() else None, text)

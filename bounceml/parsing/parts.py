@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from email.errors import HeaderParseError
 from email.header import decode_header
-from email.parser import HeaderParser
 from itertools import islice
 from typing import NamedTuple
 
@@ -66,6 +65,10 @@ _FIELD_START = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
 _END_OF_HEAD = re.compile(rb"\n[ \t]*\n")
 _BOUNDARY = re.compile(rb'boundary[ \t]*=[ \t]*(?:"([^"\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _DELIMITER = re.compile(rb"^--[^\n]*", re.MULTILINE)
+_TYPE = re.compile(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", re.IGNORECASE | re.MULTILINE)
+_ENCODING = re.compile(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", re.IGNORECASE | re.MULTILINE)
+_CHARSET = re.compile(r"charset[ \t]*=[ \t]*\"?([\w.:+-]+)", re.IGNORECASE)
+_HEADER = re.compile(r"^([!-9;-~]{1,80})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)  # a field and its folded lines, RFC 5322 section 2.2
 _CONTENT_FIELD_BELOW = re.compile(rb"\nContent-[A-Za-z-]{1,40}[ \t]*:", re.IGNORECASE)
 
 
@@ -133,7 +136,7 @@ def _part(delimiter: bytes, section: bytes, end: int) -> _Part:
     text = decode.text(head[:_MAX_HEAD], "")
     if not delimiter and not _MAIL_FIELD.search(text):
         text, body = "", section
-    found = re.search(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", text, re.IGNORECASE | re.MULTILINE)
+    found = _TYPE.search(text)
     kind = found[1].lower() if found else "text/plain"
     if kind.startswith("application/") and _MAIL_FILE.search(text):
         kind = "message/rfc822"
@@ -217,7 +220,7 @@ def _decoded(part: _Part) -> str:
 
 def _transferred(head: str, body: bytes) -> bytes:
     """The bytes of a body that its Content-Transfer-Encoding (RFC 2045 section 6) stands for, as far as they can be had."""
-    encoding = re.search(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", head, re.IGNORECASE | re.MULTILINE)
+    encoding = _ENCODING.search(head)
     if encoding and encoding[1].lower() == "base64" and b" " not in body[:300].strip():
         letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
         return binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))
@@ -233,7 +236,7 @@ def _padding(letters: bytes) -> bytes:
 
 
 def _charset(head: str) -> str:
-    found = re.search(r"charset[ \t]*=[ \t]*\"?([\w.:+-]+)", head, re.IGNORECASE)
+    found = _CHARSET.search(head)
     return found[1].lower() if found else ""
 
 
@@ -243,8 +246,8 @@ def _charset(head: str) -> str:
 def _headers(head: str) -> dict[str, str]:
     """The header fields, names in lower case, encoded words (RFC 2047) decoded."""
     found: dict[str, str] = {}
-    for name, value in HeaderParser().parsestr(head).items():
-        found.setdefault(name.lower(), _decoded_words(" ".join(str(value)[:2000].split())))
+    for name, value in _HEADER.findall(head):
+        found.setdefault(name.lower(), _decoded_words(" ".join(value[:2000].split())))
     return found
 
 
