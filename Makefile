@@ -3,12 +3,13 @@
 # make lab    let real mail servers bounce mails on loopback and record what they write (Debian, root; five minutes)
 # make lab-pipe   let Postfix, Exim and cron hand mails to bounceml as the README says (Debian, root; two minutes)
 # make fuzz   feed the readers mutated mails and logs for 30 minutes, or SECONDS=…
+# make bench-mails   how many ordinary bounces are read and judged a second
 PYTHON ?= python3
 SECONDS ?= 1800
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo setup test quick lint fuzz train evaluate lab lab-pipe wheel clean
+.PHONY: demo setup test quick lint fuzz train evaluate lab lab-pipe bench-mails wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"
@@ -51,6 +52,9 @@ lab: setup
 
 lab-pipe: wheel
 	lab/pipe dist/*.whl
+
+bench-mails: setup
+	$(BIN)/python lab/bench.py
 
 wheel: setup
 	rm -rf dist

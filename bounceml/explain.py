@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from bounceml import decide, tables
 from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict
@@ -22,6 +23,10 @@ _TRY_AGAIN = re.compile(
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)+", re.IGNORECASE)
 
 
+_REMEMBERED = 256  # texts: a report on many recipients repeats what befell them
+
+
+@lru_cache(_REMEMBERED)
 def retry_after(text: str) -> int | None:
     """Return how many seconds a reply asks to wait, where it says so.
 
@@ -33,6 +38,11 @@ def retry_after(text: str) -> int | None:
         return None
     number, unit = (match[1], match[2]) if match[1] else (match[3], match[4])
     return int(number) * _UNITS[unit[0].lower()]
+
+
+@lru_cache(_REMEMBERED)
+def _try_again(text: str) -> bool:
+    return bool(_TRY_AGAIN.search(text))
 
 
 def blocklist(text: str) -> str | None:
@@ -69,7 +79,7 @@ def verdict(
     row = tables.documented_row(category.id, reading.template)
     texts = taxonomy.documented[row] if row else category
     outcome = _outcome(reply, reading, category.id)
-    try_again = bool(_TRY_AGAIN.search(reading.text))
+    try_again = _try_again(reading.text)
     what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds)
     return Verdict(
         id=reply.id,

@@ -257,14 +257,19 @@ def read(reply: Reply) -> Reading:
 
     A report's own Status field stands in where the text has no enhanced code.
     """
-    text = normalise(reply.text[:_MAX_TEXT])
+    domain = _DOMAIN.search(reply.recipient or "")
+    read = _read(reply.text[:_MAX_TEXT], domain[0] if domain else reply.recipient)
+    if read.codes.status is None and reply.status:
+        read = read._replace(codes=read.codes._replace(status=reply.status), template=f"{reply.status} {read.template}")
+    return read._replace(outcome=reply.outcome)
+
+
+@lru_cache(maxsize=256)  # a report on many recipients repeats what befell them
+def _read(given: str, domain: str | None) -> Reading:
+    text = normalise(given)
     inner, expired = _unwrap(text)
-    found = codes(inner)
-    masked = template(inner, reply.recipient)
-    if found.status is None and reply.status:
-        found = found._replace(status=reply.status)
-        masked = f"{reply.status} {masked}"
-    return Reading(text, masked, found, expired or bool(_EXPIRED.search(text)), bool(_WORD.search(masked)), reply.outcome)
+    masked = template(inner, domain)
+    return Reading(text, masked, codes(inner), expired or bool(_EXPIRED.search(text)), bool(_WORD.search(masked)))
 
 
 # --- tokens and features ----------------------------------------------------------------------------------------

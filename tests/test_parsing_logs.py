@@ -58,6 +58,22 @@ def test_powermta() -> None:
     assert [as_row(reply) for reply in logs_powermta.read(io.BytesIO(raw), "x.csv")] == expected("powermta")
 
 
+def test_powermta_keeps_its_columns() -> None:
+    lines = [b"type,rcpt,dsnDiag,jobId,vmta\n", b'b,joe@example.com,"smtp;550 no",spring,pool-1,extra\n', b'b,"amy@example.com\n']
+    reply, broken = logs_powermta.read(iter(lines), "x.csv")
+    assert reply.columns is not None
+    assert dict(reply.columns) == {
+        "type": "b",
+        "rcpt": "joe@example.com",
+        "dsnDiag": "smtp;550 no",
+        "jobId": "spring",
+        "vmta": "pool-1",
+        "column_6": "extra",
+    }
+    assert broken.error
+    assert broken.error.startswith("x.csv:3: a quote opens")
+
+
 def test_powermta_without_its_header_says_so() -> None:
     (reply,) = logs_powermta.read(io.BytesIO(b"b,2024-05-01,x\n"), "x.csv")
     assert reply.error

@@ -145,8 +145,31 @@ def test_broken_rows_keep_what_they_have(tmp_path: Path) -> None:
 def test_rows_behind_a_quote_that_is_never_closed_are_read() -> None:
     lines = [b"id,text\n", b'1,"552 full\n', *[b"x" * 70_000 + b"\n"] * 2, b"2,550 no such user\n"]
     found = list(rows.read_csv(lines, "a", None))
-    assert (found[0].source, found[0].error and "line 4 is the last that was left out" in found[0].error) == ("a:2", True)
-    assert [reply.id for reply in found] == [None, "2"]
+    assert found[0].error == "a:2: a quote opens in this row and is not closed; mend the row (those below are read)"
+    assert [(reply.source, reply.error is None) for reply in found[1:]] == [("a:3", False), ("a:4", False), ("a:5", True)]
+    assert found[-1].id == "2"
+
+
+@pytest.mark.parametrize("rows_below", [0, 1, 3])
+def test_quote_that_is_open_at_the_end(rows_below: int) -> None:
+    lines = [b"id,text\n", b'0,"550 no\nsuch user"\n', b'1,"552 full\n', *(b"%d,550 no\n" % n for n in range(2, 2 + rows_below))]
+    found = list(rows.read_csv([part + b"\n" for line in lines for part in line.split(b"\n")[:-1]], "a", None))
+    assert [(reply.id, reply.source) for reply in found[:2]] == [("0", "a:3"), (None, "a:4")]
+    assert found[1].error
+    assert [(reply.id, reply.text) for reply in found[2:]] == [(str(n), "550 no") for n in range(2, 2 + rows_below)]
+
+
+def test_quote_that_is_open_in_the_header() -> None:
+    (reply,) = rows.read_csv([b'id,"text\n', b"1,552 full\n"], "a", None)
+    assert reply.error == "a: a quote opens in the header line and is not closed; mend it"
+
+
+@given(st.lists(st.text(alphabet='a,"\n', max_size=8).map(lambda line: f"{line}\n"), max_size=9))
+def test_every_line_of_a_table_is_read(lines: list[str]) -> None:
+    given_lines = [f"{part}\n" for line in lines for part in line.split("\n")[:-1]]
+    numbers = [number for number, _ in rows.table(iter(given_lines))]
+    assert numbers == sorted(numbers)
+    assert (numbers[-1] if numbers else 0) == len(given_lines)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 _MAX_TEXT = 2000
 
@@ -40,7 +41,8 @@ _LABELS = (
     r"退信原因|失败原因|原因|错误(?:信息|代码|提示)?|英文说明|說明",
     r"エラー(?:内容|メッセージ)?|理由",
 )
-_LABEL = re.compile(rf"(?:\b|(?<=[^A-Za-z]))(?:{'|'.join(_LABELS)})[^\n:：]{{0,40}}[:：]", re.IGNORECASE)
+_HEADING_LABEL = r"^(?:退信|失败)原因$"  # on a line of its own, without a colon
+_LABEL = re.compile(rf"(?:\b|(?<=[^A-Za-z]))(?:{'|'.join(_LABELS)})[^\n:：]{{0,40}}[:：]|{_HEADING_LABEL}", re.IGNORECASE | re.MULTILINE)
 # Sentences that say that there was a failure or how to go on, and never why.
 _MANNERS = re.compile(
     "|".join(
@@ -79,6 +81,11 @@ def concise(prose: str) -> str:
     return "\n".join(dict.fromkeys(telling))[:_MAX_TEXT].strip()
 
 
+def opening(prose: str) -> str:
+    """Return how a text begins that tells no cause."""
+    return prose.strip()[:_MAX_TEXT]
+
+
 def has_reply(prose: str) -> bool:
     """Return whether a server's reply stands in the prose, and not only an explanation of it."""
     return not says_nothing(_said(prose.split("\n"))) or bool(_REPLY.search(prose) or _STATUS.search(prose))
@@ -113,6 +120,7 @@ _EMPTY_PHRASES = frozenset(
 )
 
 
+@lru_cache(maxsize=256)  # a report on many recipients repeats what befell them
 def says_nothing(reply: str) -> bool:
     """Return whether a reply is but codes and words for "it failed".
 

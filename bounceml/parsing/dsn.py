@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from io import StringIO
 
 from bounceml.parsing import cause, events, notice
@@ -30,10 +31,7 @@ _ARRIVED = ("delivered", "relayed", "expanded")
 
 
 def read(mail: Mail) -> list[Reply]:
-    """Return the replies of a delivery report, one per failed or delayed recipient.
-
-    A report that only tells of deliveries gives one reply without a recipient, its outcome the first of them.
-    """
+    """Return the replies of a delivery report, one per recipient, whatever became of the mail to it."""
     return _read_json(mail.prose) or _read_fields(mail)
 
 
@@ -42,16 +40,15 @@ def _read_fields(mail: Mail) -> list[Reply]:
     blocks = [block for block in _blocks(report) if not block.keys().isdisjoint(_PER_RECIPIENT)]
     if not blocks:
         return []
-    actions = [_outcome(block, prose) for block in blocks]
-    if all(action in _ARRIVED for action in actions):
-        return [Reply(prose.strip(), outcome=actions[0])]
-    said = {passage.recipient.lower(): passage for passage in notice.passages(prose)}
-    everything = cause.concise(prose)
+    given_up = bool(_EXPIRED.search(prose))
+    actions = [_outcome(block, given_up=given_up) for block in blocks]
+    human = _Human(prose, alone=len(blocks) == 1, all_arrived=all(action in _ARRIVED for action in actions))
     replies: dict[str, Reply] = {}
     for number, (block, action) in enumerate(zip(blocks, actions, strict=True)):
-        if action not in _ARRIVED:
-            reply = _reply(block, action, said, everything, alone=len(blocks) == 1)
-            replies.setdefault((reply.recipient or str(number)).lower(), reply)
+        reply = _reply(block, action, human)
+        name = (reply.recipient or str(number)).lower()
+        if name not in replies or (replies[name].outcome in _ARRIVED and action not in _ARRIVED):
+            replies[name] = reply
     return list(replies.values())
 
 
@@ -70,18 +67,16 @@ def _blocks(report: str) -> Iterator[Block]:
     """Yield the field groups of a report, names in lower case, values unfolded.
 
     Groups end at a blank line (RFC 3464 section 2.1), but some servers put one inside a group and others none between
-    two: a group ends where it has a recipient, and a blank line or a field it has already follows.
+    two: a group ends where it has a recipient, and another, or a field it has already, follows.
     """
     block: Block = {}
     name, blank = "", False
     for line in StringIO(report):  # a list of ten million lines would take a gigabyte
-        line = line.removesuffix("\n")
-        field = _FIELD.match(line) if ":" in line else None
-        if not line or line.isspace():
+        if line.isspace():
             name, blank = "", True
-        elif field:
+        elif ":" in line and (field := _FIELD.match(line)):
             name = field[1].lower()
-            if (name in block and _complete(block)) or (blank and _complete(block) and name in (*_PER_RECIPIENT, "action")):
+            if _begins_group(name, block, blank=blank):
                 yield block
                 block = {}
             block.setdefault(name, field[2].strip()[:_MAX_VALUE])
@@ -94,13 +89,22 @@ def _blocks(report: str) -> Iterator[Block]:
         yield block
 
 
-def _complete(block: Block) -> bool:
+def _begins_group(name: str, block: Block, *, blank: bool) -> bool:
+    """Whether a field is the first of the next group, given those before it and whether a blank line stands between."""
+    again, of_recipient = name in block, name in _PER_RECIPIENT
+    if blank and again and of_recipient:
+        return True
+    if not (again or (blank and (of_recipient or name == "action"))):
+        return False
     return ("action" in block or "diagnostic-code" in block) and not block.keys().isdisjoint(_PER_RECIPIENT)
+
+
+_REPLY_LINE = re.compile(r"[245]\d\d[ -]")
 
 
 def _unfold(value: str, line: str) -> str:
     """Join a folded line; a further line of a multi-line reply (RFC 5321 section 4.2.1) stays a line."""
-    return f"{value}\n{line}" if re.match(r"[245]\d\d[ -]", line) else f"{value} {line}".strip()
+    return f"{value}\n{line}" if _REPLY_LINE.match(line) else f"{value} {line}".strip()
 
 
 def _action(block: Block) -> str:
@@ -112,11 +116,11 @@ def _action(block: Block) -> str:
 _EXPIRED = re.compile(r"\benvelope expired\b", re.IGNORECASE)
 
 
-def _outcome(block: Block, prose: str) -> str:
+def _outcome(block: Block, *, given_up: bool) -> str:
     action = _action(block)
     if action == "failed" and "action" in block and block.get("status", "").startswith("4."):
         return "expired"  # a temporary failure (RFC 3463 section 2) that became final: its time was up
-    return "expired" if action == "delayed" and _EXPIRED.search(f"{block.get('diagnostic-code', '')} {prose}") else action
+    return "expired" if action == "delayed" and (given_up or _EXPIRED.search(block.get("diagnostic-code", ""))) else action
 
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -171,12 +175,16 @@ def _decode_xtext(value: str) -> str:
 # --- the text to judge ------------------------------------------------------------------------------------------
 
 _AGREEMENT = re.compile(r"2\d\d[ -]")
+_WORD = re.compile(r"[^\W\d]")
 _TYPE = re.compile(r"\s*(?:smtp|dns|unknown|x-[\w.-]{1,40})\s*;\s*", re.IGNORECASE)
+
+
+_BEGINS = re.compile(r"([245]\d\d)-")
 
 
 def _completed(text: str, human: str) -> str:
     """Return a multi-line reply (RFC 5321 section 4.2.1) with its last lines; Sendmail reports the first line only."""
-    code = re.match(r"([245]\d\d)-", text)
+    code = _BEGINS.match(text)
     if code is None or f"{code[1]} " in text:
         return text
     _, found, rest = human.partition(text)
@@ -184,18 +192,50 @@ def _completed(text: str, human: str) -> str:
     return text + rest[: last.end()] if last else text
 
 
-def _reply(block: Block, action: str, said: dict[str, notice.Passage], everything: str, *, alone: bool) -> Reply:
+class _Human:
+    """What the prose of a report says, read where the fields do not suffice: that takes longer than reading them."""
+
+    def __init__(self, prose: str, *, alone: bool, all_arrived: bool) -> None:
+        self._prose = prose
+        self._alone = alone
+        self._all_arrived = all_arrived
+        self.names_originals = bool(notice.ORIGINAL_RECIPIENT.search(prose))
+
+    @cached_property
+    def _said(self) -> dict[str, notice.Passage]:
+        return {passage.recipient.lower(): passage for passage in notice.passages(self._prose)}
+
+    @cached_property
+    def _everything(self) -> str:
+        return cause.opening(self._prose) if self._all_arrived else cause.concise(self._prose)
+
+    def passage(self, *addresses: str | None) -> notice.Passage | None:
+        """What is said of a recipient with one of these addresses."""
+        found = next((self._said[name.lower()] for name in addresses if name and name.lower() in self._said), None)
+        return next(iter(self._said.values())) if found is None and self._alone and len(self._said) == 1 else found
+
+    def text(self, passage: notice.Passage | None, action: str) -> str:
+        """The words for a recipient: none of failure for one whom the mail reached."""
+        if passage:
+            return passage.text
+        return "" if action in _ARRIVED and not self._all_arrived else self._everything
+
+
+def _reply(block: Block, action: str, human: _Human) -> Reply:
     final = _address(block, "final-recipient", "x-actual-recipient", "original-recipient")
     original = _address(block, "original-recipient") if "original-recipient" in block else None
-    passage = (said.get((final or "").lower()) or said.get((original or "").lower())) if said else None
-    if passage is None and alone and len(said) == 1:
-        passage = next(iter(said.values()))
-    human = passage.text if passage else everything
-    text = _completed(_TYPE.sub("", block.get("diagnostic-code", ""), count=1).strip(), human)
-    if _AGREEMENT.match(text):  # Sendmail reports the last reply it got, be it that to its QUIT
-        text = human or text
-    elif cause.says_nothing(text):
-        text = human if text in human or not re.search(r"[^\W\d]", text) else f"{text}\n{human}".strip()
+    text = _TYPE.sub("", block["diagnostic-code"], count=1).strip() if "diagnostic-code" in block else ""
+    agreed = action not in _ARRIVED and _AGREEMENT.match(text)  # Sendmail reports the last reply it got, be it that to its QUIT
+    wanting = cause.says_nothing(text)
+    passage = None
+    if agreed or wanting or _BEGINS.match(text) or final is None or (original is None and human.names_originals):
+        passage = human.passage(final, original)
+        said = human.text(passage, action)
+        text = _completed(text, said)
+        if agreed:
+            text = said or text
+        elif wanting:
+            text = said if text in said or not _WORD.search(text) else f"{text}\n{said}".strip()
     return Reply(
         text or block.get("action", ""),
         recipient=final or (passage.recipient if passage else None),

@@ -193,4 +193,4 @@ def _decoded(raw: bytes) -> str:
     except UnicodeDecodeError:
         from bounceml.parsing import decode  # it brings the HTML parser, which a log in UTF-8 need not pay for
 
-        return decode.text(raw, "").strip()
+        return decode.line(raw).strip()

@@ -5,11 +5,10 @@ Source: PowerMTA User's Guide, chapter "Accounting"; record types and fields as 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
 
-from bounceml.parsing import decode
+from bounceml.parsing import decode, rows
 from bounceml.values import Reply
 
 # Record types and the outcome they stand for; "r" (mail received) and further ones report no delivery.
@@ -39,24 +38,19 @@ def recognise(head: bytes) -> bool:
 
 
 def read(file: Iterable[bytes], source: str | None, _column: str | None = None) -> Iterator[Reply]:
-    """Yield one reply for each record that reports a delivery, a failure or a delay."""
+    """Yield one reply for each record that reports a delivery, a failure or a delay; all its columns go with it."""
     names: list[str] = []
-    table = csv.reader(decode.text(line.replace(b"\0", b""), "") for line in file)
-    try:
-        for cells in table:
-            place = f"{source}:{table.line_num}" if source else None
-            if "type" in cells and ("dsnDiag" in cells or "bounceCat" in cells):
-                names = cells  # a new header: each start of the server writes one
-            elif cells and not names:
-                yield Reply(
-                    "", source=place, error=f"{place or 'input'}: no header line with 'type' and 'dsnDiag'; add the one of your file"
-                )
-                return
-            elif cells:
-                yield from _replies(dict(zip(names, cells, strict=False)), place)
-    except csv.Error as error:
-        place = f"{source}:{table.line_num}" if source else None
-        yield Reply("", source=place, error=f"{place or 'input'}: not readable as CSV ({error}); the rows from here on were not read")
+    for number, cells in rows.table(decode.line(line.replace(b"\0", b"")) for line in file):
+        place = f"{source}:{number}" if source else None
+        if cells is None:
+            yield rows.unclosed(source, number)
+        elif "type" in cells and ("dsnDiag" in cells or "bounceCat" in cells):
+            names = cells  # a new header: each start of the server writes one
+        elif cells and not names:
+            yield Reply("", source=place, error=f"{place or 'input'}: no header line with 'type' and 'dsnDiag'; add the one of your file")
+            return
+        elif cells:
+            yield from _replies(rows.by_column(names, cells), place)
 
 
 def _replies(row: dict[str, str], place: str | None) -> Iterator[Reply]:
@@ -77,4 +71,5 @@ def _replies(row: dict[str, str], place: str | None) -> Iterator[Reply]:
         original_recipient=row.get("orcpt", "").removeprefix("rfc822;") or None,
         outcome=outcome,
         status=status[0] if status else None,
+        columns=row,
     )

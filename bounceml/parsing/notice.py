@@ -33,7 +33,7 @@ _ADDRESS = r"[A-Za-z0-9.!#$%&'*+=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{0,252}[A-Za-z0-9
 _ANY_ADDRESS = re.compile(rf"<(?P<bracketed>[^\s<>@]{{1,64}}@[^\s<>@]{{1,255}})>|(?P<bare>{_ADDRESS})")
 _BULLETS = re.compile(r"[\s>*•·|\-–]*(?:\d{1,3}[.)]\s+)?[\"'(]?(?:mailto:)?")
 # After a recipient that heads its line: nothing, the address once more, or the reason.
-_AFTER_LISTED = re.compile(r"\s*$|[>)\"']*\s*[:;,.)(\[<…：，-]|[>)\"']*\s{2,}\S|[>)\"']+\s+\S|\s+(?:on|at|-|–|—)\s")
+_AFTER_LISTED = re.compile(r"\s*$|[>)\"']*\s*[:;,.)(\[<…：，-]|[>)\"']*\s{2,}\S|[>)\"']+\s+\S|\s+(?:on|at|am|le|el|il|em|op|-|–|—)\s")
 # Words before an address of someone who can help, or who sent the mail, by language.
 _OTHER_WORDS = (
     r"\b(?:contact|help|support|assist\w*|questions?|visit|postmaster|reply(?:-to)?|regards|dear|hello|hi|bonjour)\b",
@@ -54,7 +54,7 @@ _RECIPIENT_WORDS = (
 _ROLE = re.compile(rf".*(?:(?P<other>{'|'.join(_OTHER_WORDS)})|(?P<recipient>{'|'.join(_RECIPIENT_WORDS)}))(?P<gap>.*)", re.IGNORECASE)
 _NEAR, _FAR = 25, 80  # characters that may stand between word and address
 _GENERATED_FROM = r"(?:generated (?:from|by)|expanded from|forwarded (?:from|by)|originally (?:to|addressed to))"
-_ORIGINAL_RECIPIENT = re.compile(rf"\(?(?:ultimately |originally )?{_GENERATED_FROM}\s*:?\s*<?({_ADDRESS})>?\)?", re.IGNORECASE)
+ORIGINAL_RECIPIENT = re.compile(rf"\(?(?:ultimately |originally )?{_GENERATED_FROM}\s*:?\s*<?({_ADDRESS})>?\)?", re.IGNORECASE)
 
 
 class _Found(NamedTuple):
@@ -86,21 +86,35 @@ def _role(before: str) -> str:
 
 def _is_listed(lines: list[str], found: _Found) -> bool:
     line = lines[found.line]
-    heads = _BULLETS.fullmatch(line[: found.start]) is not None
+    heads = _BULLETS.fullmatch(line, 0, found.start) is not None
     return heads and _AFTER_LISTED.match(line, found.end) is not None
 
 
-def _recipients(lines: list[str], senders: frozenset[str]) -> list[_Found]:
+def _roles(lines: list[str], named: list[_Found]) -> Iterator[tuple[_Found, str]]:
+    """Yield each address with its role; in a row of addresses the words before the first of them speak of all."""
+    role, previous = "", None
+    for found in named:
+        if previous and previous.line == found.line:
+            role = _role(lines[found.line][previous.end : found.start][-120:]) or role
+        else:
+            role = _role(_before(lines, found))
+        previous = found
+        yield found, role
+
+
+def _recipients(lines: list[str], named: list[_Found], senders: frozenset[str]) -> list[_Found]:
     """The addresses that stand where a recipient stands: at the head of a line, else behind words such as "to"."""
-    roles = [(found, _role(_before(lines, found))) for found in _addresses(lines) if found.address.lower() not in senders]
+    roles = [(found, role) for found, role in _roles(lines, named) if found.address.lower() not in senders]
     listed = [found for found, role in roles if role != "other" and _is_listed(lines, found)]
     return listed or [found for found, role in roles if role == "recipient"]
 
 
 # --- lines to recipients ----------------------------------------------------------------------------------------
 
-_WHEN = re.compile(r"(?:on|at) \w{3,9}[.,]? [^a-z]*\w{3}[^a-z]*\d:\d\d[^a-z]*")  # Exchange 5.5: "on Tue, 14 Nov 2023 22:13:25 -0000"
+# Exchange 5.5 to 2003: "on Tue, 14 Nov 2023 22:13:25 -0000", "am 14.11.2023 22:13"
+_WHEN = re.compile(r"(?:on|at) \w{3,9}[.,]? [^a-z]*\w{3}[^a-z]*\d:\d\d[^a-z]*|(?:am|le|el|il|em|op) [\d./-]{6,10},? \d\d?:\d\d(?::\d\d)?")
 _JOINTS = " \t>:;,.)\"'：，…-"
+_JOINT = re.compile(rf"[{re.escape(_JOINTS)}]*(?:mailto:)?[<(]*", re.IGNORECASE)
 
 
 def passages(prose: str, senders: frozenset[str] = frozenset()) -> list[Passage]:
@@ -115,31 +129,34 @@ def passages(prose: str, senders: frozenset[str] = frozenset()) -> list[Passage]
 
     """
     lines = prose.split("\n")
-    found = _recipients(lines, senders)
+    named = list(_addresses(lines))
+    found = _recipients(lines, named, senders)
     if not found:
         return []
     heads = {(item.line, item.start): item for item in found}
     names = {item.address.lower(): item.address for item in reversed(found)}
     order = list(dict.fromkeys(item.address.lower() for item in found))
     listed = _is_listed(lines, found[0])
-    own, shared = _share_out(lines, found[0].line if listed else 0, heads, frozenset(order))
+    own, shared = _share_out(lines, found[0].line if listed else 0, named, heads, frozenset(order))
     blocks = {name: "\n".join(own.get(name, [])) for name in order}
     for name, following in reversed(list(itertools.pairwise(order))):
         if cause.says_nothing(blocks[name]):  # recipients in a row share what follows the last of them
             blocks[name] = blocks[following]
     around = ("\n".join(shared), "\n".join(lines[: found[0].line]))
-    return [_passage(names[name], blocks[name], around) for name in order]
+    telling = tuple(filter(cause.has_reply, around))
+    common = [next(filter(None, map(cause.concise, texts)), "") for texts in (telling, around)]
+    return [_passage(names[name], blocks[name], *common) for name in order]
 
 
 def _share_out(
-    lines: list[str], start: int, heads: dict[tuple[int, int], _Found], names: frozenset[str]
+    lines: list[str], start: int, named: list[_Found], heads: dict[tuple[int, int], _Found], names: frozenset[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Give every line to the recipient that it or the last line before it names; the rest belongs to all."""
     own: dict[str, list[str]] = {}
     shared: list[str] = []
     owner = next(iter(names)) if len(names) == 1 else None
     mentioned: dict[int, list[_Found]] = {}
-    for found in _addresses(lines):
+    for found in named:
         if found.address.lower() in names:
             mentioned.setdefault(found.line, []).append(found)
     for number in range(start, len(lines)):
@@ -157,18 +174,23 @@ def _share_out(
 
 def _rest(rest: str, name: str) -> str:
     """What stands behind a recipient on its line, without the same address once more."""
-    rest = rest.lstrip(_JOINTS)
-    while rest.lower().removeprefix("mailto:").lstrip("<(").startswith(name):
-        rest = rest[rest.lower().index(name) + len(name) :].lstrip(_JOINTS)
-    return _WHEN.sub("", rest)
+    end = 0
+    while rest[(start := _behind_joint(rest, end)) : start + len(name)].lower() == name:
+        end = start + len(name)
+    return _WHEN.sub("", rest[end:].lstrip(_JOINTS))
 
 
-def _passage(recipient: str, block: str, around: tuple[str, str]) -> Passage:
-    original = _ORIGINAL_RECIPIENT.search(block)
-    own = _ORIGINAL_RECIPIENT.sub("", block)
+def _behind_joint(rest: str, start: int) -> int:
+    joint = _JOINT.match(rest, start)
+    return joint.end() if joint else start
+
+
+def _passage(recipient: str, block: str, replied: str, explained: str) -> Passage:
+    """What is said of one recipient; ``replied`` and ``explained`` are what is said of all, with a server's reply and without."""
+    original = ORIGINAL_RECIPIENT.search(block)
+    own = ORIGINAL_RECIPIENT.sub("", block) if original else block
     # Some notices give the reason first and the recipients below it, with words of no use behind them.
-    sources = (own, *around) if cause.has_reply(own) else (*filter(cause.has_reply, around), own, *around)
-    text = next(filter(None, map(cause.concise, sources)), "")
+    text = (replied if not cause.has_reply(own) else "") or cause.concise(own) or explained
     return Passage(recipient, original[1] if original and original[1].lower() != recipient.lower() else None, text)
 
 
@@ -178,18 +200,27 @@ def _passage(recipient: str, block: str, around: tuple[str, str]) -> Passage:
 _DELAY_WORDS = (
     r"\bdelay(?:ed)?\b|warning[:\s-]+(?:message|could not|mail)|warning message only",
     r"still being retried|not yet been delivered|will (?:be retried|keep trying|continue (?:to try|trying))|attempts will continue",
-    r"延迟|延时|尚未送达|将继续(?:尝试|投递)|遅延|再送を試み|verzögert|отложен",
+    r"延迟|延时|尚未(?:送达|传递)|继续(?:尝试|投递)|遅延|遅れて|まだ配信されていません|再送を試み|引き続き試行",
+    r"verzögert|noch nicht zugestellt|vertraagd|nog niet bezorgd|retardée?\b|pas encore été (?:remis|distribué)",
+    r"retrasad[oa]|todavía no se ha entregado|atrasad[oa]|ainda não foi entregue|ritardat[oa]|in ritardo|non è ancora stat[oa]",
+    r"opóźnion[aey]|nie został[ao]? jeszcze|отложен|задерж(?:ка|ив)|(?:еще|ещё|пока) не доставлен",
 )
 _DELAYED = re.compile("|".join(_DELAY_WORDS), re.IGNORECASE)
-_GIVEN_UP = re.compile(r"permanent|given up|giving up|returned|undeliver|failure notice|failed|退信|退回", re.IGNORECASE)
+_OPENING = 8000  # characters; a notice says at its beginning what it is
+_GIVEN_UP_WORDS = (
+    r"permanent|given up|giving up|returned|undeliver|failure notice|failed|退信|退回|失败|失敗|配信不能|未送达:",
+    r"unzustellbar|fehlgeschlagen|onbestelbaar|mislukt|échec|non remis|no se pud|no se puede|não é possível|falha na entrega",
+    r"non (?:riuscit|recapitabil)|mancata|niedostarcz|nie można|не удалось|недоставлен|сбой",
+)
+_GIVEN_UP = re.compile("|".join(_GIVEN_UP_WORDS), re.IGNORECASE)
 
 
 def outcome(mail: Mail) -> str:
     """Return whether a notice in prose says that the mail failed, or that the server still tries."""
-    subject = mail.headers.get("subject", "")
+    subject, opening = mail.headers.get("subject", ""), mail.prose[:_OPENING]
     if _DELAYED.search(subject) and not _GIVEN_UP.search(subject):
         return "delayed"
-    return "delayed" if _DELAYED.search(mail.prose) and not _GIVEN_UP.search(subject + mail.prose) else "failed"
+    return "delayed" if _DELAYED.search(opening) and not _GIVEN_UP.search(subject + opening) else "failed"
 
 
 def addresses(text: str) -> list[str]:

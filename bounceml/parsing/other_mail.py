@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from bounceml.parsing.parts import Mail
+from bounceml.parsing import cause
+from bounceml.parsing.parts import MAILS, Mail
 from bounceml.values import Reply
 
 # Reports of another kind, by content type or report-type (RFC 5965 section 2, RFC 8098 section 3).
@@ -87,12 +88,17 @@ _BOUNCE_SUBJECTS = (
     r"配信(?:不能|エラー|失敗|できま)|送信(?:エラー|失敗)|エラーメール",
     r"unzustellbar|nicht zustellbar|zurück an absender|onbestelbaar|niet bezorgd|kan niet worden",
     r"non remis|échec (?:de|d)|no se puede entregar|no entregad|devuelt|não entregue|falha na entrega|mancata consegna",
-    r"не ?доставлен\w*|невозможно доставить",
+    r"не ?доставлен\w*|невозможно доставить|не удалось доставить|задержка доставки|доставка отложена",
+    r"zustellung(?:sfehler| verzögert| fehlgeschlagen)|bezorging vertraagd|remise retardée|entrega (?:retrasada|atrasada)",
+    r"(?:consegna|recapito) ritardat\w|non recapitabile|niedostarczon\w|opóźnione dostarczenie|配信遅延|传递延迟|延迟通知",
 )
 _BOUNCE_SUBJECT = re.compile("|".join(_BOUNCE_SUBJECTS), re.IGNORECASE)
 _FAILURES = (
     r"un(?:able|deliver)|not (?:be |been )?(?:deliver|sent)|(?:could|can)(?:not|n't| not)|fail(?:ed|ure)|reject|return|error|problem|delay",
-    r"退信|退回|失败|无法|未能|できません|失敗|エラー|не (?:может|удалось)",
+    r"退信|退回|失败|无法|未能|延迟|できません|失敗|エラー|遅延|遅れて|не (?:может|удалось)|не ?доставлен|задерж",
+    r"nicht (?:zugestellt|erreicht|zustellbar)|unzustellbar|verzöger|niet bezorgd|onbestelbaar|mislukt|vertraagd",
+    r"échec|(?:non|pas) (?:encore )?(?:été )?remis|retard|no se (?:ha|pud|pued)|retras|não (?:é|foi|pôde)|falha|atras",
+    r"non (?:è|riuscit|recapit)|ritard|nie (?:można|został|udało)|niedostarcz|opóźni",
 )
 _FAILS = re.compile("|".join(_FAILURES), re.IGNORECASE)
 _PERSONAL = re.compile(r"^\W*(?:re|fwd?|aw|wg|sv|tr|回复|答复|转发|轉寄)\s*[:：]", re.IGNORECASE)
@@ -101,8 +107,18 @@ _PERSONAL = re.compile(r"^\W*(?:re|fwd?|aw|wg|sv|tr|回复|答复|转发|轉寄)
 def read(mail: Mail) -> list[Reply]:
     """Return one reply with outcome ``not_a_bounce`` for a mail that is none, else nothing."""
     if _is_other_report(mail) or (not _is_status_report(mail) and (_is_automatic(mail) or not _is_bounce(mail))):
-        return [Reply(mail.prose.strip() or mail.headers.get("subject", ""), outcome="not_a_bounce")]
+        return [Reply(cause.opening(mail.prose) or mail.headers.get("subject", ""), outcome="not_a_bounce")]
     return []
+
+
+def may_forward(mail: Mail) -> bool:
+    """Return whether a person attached mails, so that a bounce among them is what the mail is about.
+
+    A mail server attaches what it returns, and an auto-responder what it answers.
+    """
+    if mail.types.isdisjoint(MAILS) or _is_other_report(mail) or _is_status_report(mail):
+        return False
+    return not (_from_server(mail) or _is_automatic(mail))
 
 
 def _is_other_report(mail: Mail) -> bool:
@@ -130,6 +146,15 @@ def _is_automatic(mail: Mail) -> bool:
     return bool(_AUTO_REPLY_PROSE.search(mail.prose[:4000]) or _CHALLENGE.search(mail.prose[:4000]))
 
 
+def _from_server(mail: Mail) -> bool:
+    return bool(_DAEMON.search(mail.headers.get("from", ""))) or _has_no_sender(mail)
+
+
+def _has_no_sender(mail: Mail) -> bool:
+    """Whether the envelope names no sender, as that of a notice must not (RFC 5321 section 4.5.5)."""
+    return mail.headers.get("return-path", "").replace(" ", "") == "<>" or mail.headers.get("from", "").endswith("<>")
+
+
 def _is_bounce(mail: Mail) -> bool:
     """Whether a mail server speaks: its name or an empty sender, with words of failure; without headers the words alone."""
     headers = mail.headers
@@ -139,6 +164,6 @@ def _is_bounce(mail: Mail) -> bool:
     if _DAEMON.search(headers.get("from", "")):
         return bool(_FAILS.search(words) or mail.original)
     subject = _BOUNCE_SUBJECT.search(headers.get("subject", "")) and not _PERSONAL.search(headers.get("subject", ""))
-    if headers.get("return-path", "").replace(" ", "") == "<>" or headers.get("from", "").endswith("<>"):
+    if _has_no_sender(mail):
         return bool(_FAILS.search(words))
     return bool(subject and _FAILS.search(mail.prose))

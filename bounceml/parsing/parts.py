@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from email.errors import HeaderParseError
 from email.header import decode_header
-from email.parser import HeaderParser
 from itertools import islice
 from typing import NamedTuple
 
@@ -22,15 +21,15 @@ from bounceml.parsing.original import split_original
 _MAX_DELIMITERS = 10_000
 _MAX_HEAD = 65_536
 _MAX_BODY = 2_097_152  # of one part, before decoding
-MAX_STATUS = 10 * 2**20  # of a delivery report, in which every recipient counts: 100,000 of them have 10 MB, and take 2 seconds
-_MAX_PROSE = 65_536
+_MAX_STATUS = 10 * 2**20  # of a delivery report, in which every recipient counts: 100,000 of them have 10 MB, and take 2 seconds
+_MAX_PROSE = 2**18  # characters of a notice, in which every word counts: the slowest take half a second
 
 
 class Mail(NamedTuple):
     """A mail taken apart. ``headers`` has lower-case names and decoded values, the first of each name.
 
     ``prose`` is what the notice itself says, ``status`` the delivery-status parts, ``original`` the start of the
-    returned original, ``types`` the content types of the mail's own parts. ``cut`` says that ``status`` is not all there is.
+    returned original, ``types`` the content types of the mail's own parts, ``cut`` what was too large to be read, in words.
     """
 
     headers: dict[str, str]
@@ -38,7 +37,7 @@ class Mail(NamedTuple):
     status: str
     original: str
     types: frozenset[str]
-    cut: bool = False
+    cut: tuple[str, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -46,6 +45,7 @@ class _Part(NamedTuple):
     type: str
     head: str
     body: bytes
+    end: int  # of the body, in the mail
 
 
 # RFC 3462 section 2 and RFC 6533 section 5; the second and fourth return the header only.
@@ -53,6 +53,9 @@ _ORIGINALS = frozenset(
     {"message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "text/rfc822-header", "message/partial"}
 )
 _STATUSES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+MAILS = frozenset({"message/rfc822", "message/global"})
+# Webmails attach a mail as a file of any type, named after its subject.
+_MAIL_FILE = re.compile(r"\bname\*?(?:0\*?)?[ \t]*=[^;\n]{1,400}\.eml\b", re.IGNORECASE)
 # Fields of which a mail has at least one; without them the first lines are prose that only looks like fields.
 _MAIL_FIELD = re.compile(
     r"^(?:from|to|subject|date|received|return-path|message-id|mime-version|content-type|delivered-to|x-failed-recipients|auto-submitted):",
@@ -62,25 +65,49 @@ _FIELD_START = re.compile(rb"[!-9;-~]{1,80}[ \t]*:")
 _END_OF_HEAD = re.compile(rb"\n[ \t]*\n")
 _BOUNDARY = re.compile(rb'boundary[ \t]*=[ \t]*(?:"([^"\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _DELIMITER = re.compile(rb"^--[^\n]*", re.MULTILINE)
+_TYPE = re.compile(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", re.IGNORECASE | re.MULTILINE)
+_ENCODING = re.compile(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", re.IGNORECASE | re.MULTILINE)
+_CHARSET = re.compile(r"charset[ \t]*=[ \t]*\"?([\w.:+-]+)", re.IGNORECASE)
+_HEADER = re.compile(r"^([!-9;-~]{1,80})[ \t]*:(.*(?:\n[ \t].*)*)", re.MULTILINE)  # a field and its folded lines, RFC 5322 section 2.2
 _CONTENT_FIELD_BELOW = re.compile(rb"\nContent-[A-Za-z-]{1,40}[ \t]*:", re.IGNORECASE)
 
 
 def take_apart(raw: bytes) -> Mail:
     """Return the parts of a mail, whatever its bytes."""
-    lines = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
-    if lines.startswith(b"From "):  # the separator line of an mbox
-        lines = lines.partition(b"\n")[2]
-    parts = list(_parts(lines))
+    parts = list(_parts(_lines(raw)))
     texts, statuses, originals = _sort(parts)
-    prose, returned = split_original(_prose(texts))
+    written, whole = _prose(texts)
+    prose, returned = split_original(written)
     return Mail(
         headers=_headers(parts[0].head),
         prose=prose,
         status="\n\n".join(_decoded(part) for part in statuses),
-        original="\n".join([*(decode.text(part.body[:_MAX_HEAD], _charset(part.head)) for part in originals[:1]), returned]),
+        original="\n".join([*(_decoded(part._replace(body=part.body[:_MAX_HEAD])) for part in originals[:1]), returned]),
         types=frozenset(part.type for part in (*texts, *statuses, *originals)) | _declared(parts[0].head),
-        cut=any(len(part.body) > MAX_STATUS for part in statuses),
+        cut=tuple(_cut(statuses, complete=whole or bool(returned))),
     )
+
+
+def attached(raw: bytes) -> Iterator[bytes]:
+    """Yield the mails attached to a mail, each whole; those attached to an attached mail stand in it."""
+    lines = _lines(raw)
+    for part in _sort(list(_parts(lines)))[2]:
+        if part.type in MAILS:
+            yield _transferred(part.head, lines[part.end - len(part.body) : _end(lines, part)])
+
+
+def _end(raw: bytes, part: _Part) -> int:
+    """Where a part ends that has parts of its own: at the next delimiter of its level."""
+    if not part.delimiter:
+        return len(raw)
+    delimiter = re.compile(rb"^--" + re.escape(part.delimiter) + rb"(?:--)?[ \t]*$", re.MULTILINE).search(raw, part.end)
+    return delimiter.start() if delimiter else len(raw)
+
+
+def _lines(raw: bytes) -> bytes:
+    """The mail with LF at the end of every line."""
+    lines = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
+    return lines.partition(b"\n")[2] if lines.startswith(b"From ") else lines  # the separator line of an mbox
 
 
 def _parts(raw: bytes) -> Iterator[_Part]:
@@ -93,24 +120,27 @@ def _parts(raw: bytes) -> Iterator[_Part]:
         undeclared = b" " not in found and _CONTENT_FIELD_BELOW.match(raw, line.end())
         if found in declared or closes or undeclared:
             if open_:
-                yield _part(name, raw[start : line.start()])
+                yield _part(name, raw[start : line.start()], line.start())
             start, name, open_ = line.end() + 1, found, not closes
     if open_:
-        yield _part(name, raw[start:])
+        yield _part(name, raw[start:], len(raw))
 
 
-def _part(delimiter: bytes, section: bytes) -> _Part:
+def _part(delimiter: bytes, section: bytes, end: int) -> _Part:
     head, body = b"", section
     if section.startswith(b"\n"):
         body = section[1:]
     elif _FIELD_START.match(section):
-        end = _END_OF_HEAD.search(section)
-        head, body = (section[: end.start()], section[end.end() :]) if end else (section, b"")
+        blank = _END_OF_HEAD.search(section)
+        head, body = (section[: blank.start()], section[blank.end() :]) if blank else (section, b"")
     text = decode.text(head[:_MAX_HEAD], "")
     if not delimiter and not _MAIL_FIELD.search(text):
         text, body = "", section
-    kind = re.search(r"^content-type[ \t]*:\s*([\w.+-]+/[\w.+-]+)", text, re.IGNORECASE | re.MULTILINE)
-    return _Part(delimiter, kind[1].lower() if kind else "text/plain", text, body)
+    found = _TYPE.search(text)
+    kind = found[1].lower() if found else "text/plain"
+    if kind.startswith("application/") and _MAIL_FILE.search(text):
+        kind = "message/rfc822"
+    return _Part(delimiter, kind, text, body, end)
 
 
 def _sort(parts: list[_Part]) -> tuple[list[_Part], list[_Part], list[_Part]]:
@@ -150,23 +180,53 @@ def _declared(head: str) -> frozenset[str]:
 # --- text -------------------------------------------------------------------------------------------------------
 
 
-def _prose(texts: list[_Part]) -> str:
-    """The human text: plain text where there is any, else HTML turned into text."""
-    plain = [text for part in texts if part.type != "text/html" and (text := _decoded(part).strip("\n"))]
-    if not any(text.strip() for text in plain):
-        plain = [decode.from_html(_decoded(part)[:_MAX_PROSE]) for part in texts if part.type == "text/html"]
-    return "\n\n".join(plain)[:_MAX_PROSE]
+def _prose(texts: list[_Part]) -> tuple[str, bool]:
+    """The human text, and whether that is all of it: plain text where there is any, else HTML turned into text."""
+    plain = [part for part in texts if part.type != "text/html"]
+    written = [text for part in plain if (text := _decoded(part).strip("\n"))]
+    if any(text.strip() for text in written):
+        whole = all(len(part.body) <= _MAX_BODY for part in plain)
+    else:
+        pages = [_decoded(part) for part in texts if part.type == "text/html"]
+        whole = all(len(page) <= _MAX_PROSE for page in pages)
+        written = [decode.from_html(page[:_MAX_PROSE]) for page in pages]
+    prose = "\n\n".join(written)
+    whole = whole and len(prose) <= _MAX_PROSE
+    return prose if whole else _without_end(prose[:_MAX_PROSE]), whole
+
+
+def _without_end(text: str) -> str:
+    """A text that was cut, without its last paragraph, line or word: half an address is another address."""
+    for separator in ("\n\n", "\n", " "):
+        end = text.rfind(separator, max(0, len(text) - _MAX_HEAD))
+        if end > 0:
+            return text[:end]
+    return text
+
+
+def _cut(statuses: list[_Part], *, complete: bool) -> Iterator[str]:
+    """Say what of a mail was too large to be read; a notice is ``complete`` where it was read to its end."""
+    if any(len(part.body) > _MAX_STATUS for part in statuses):
+        yield f"a delivery report of more than {_MAX_STATUS >> 20} MB; what stands behind that was not read"
+    if not complete:
+        yield f"a notice of more than {_MAX_PROSE >> 10} KB; what stands behind that was not read"
 
 
 def _decoded(part: _Part) -> str:
-    encoding = re.search(r"^content-transfer-encoding[ \t]*:\s*([\w-]+)", part.head, re.IGNORECASE | re.MULTILINE)
-    body = part.body[: MAX_STATUS if part.type in _STATUSES else _MAX_BODY]
+    limit = _MAX_STATUS if part.type in _STATUSES else _MAX_BODY
+    text = decode.text(_transferred(part.head, part.body[:limit]), _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+    return text if len(part.body) <= limit else _without_end(text)
+
+
+def _transferred(head: str, body: bytes) -> bytes:
+    """The bytes of a body that its Content-Transfer-Encoding (RFC 2045 section 6) stands for, as far as they can be had."""
+    encoding = _ENCODING.search(head)
     if encoding and encoding[1].lower() == "base64" and b" " not in body[:300].strip():
         letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
-        body = binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))
-    elif encoding and encoding[1].lower() == "quoted-printable":
-        body = binascii.a2b_qp(body)
-    return decode.text(body, _charset(part.head)).replace("\r\n", "\n").replace("\r", "\n")
+        return binascii.a2b_base64(letters[: len(letters) // 4 * 4] + _padding(letters))
+    if encoding and encoding[1].lower() == "quoted-printable":
+        return binascii.a2b_qp(body)
+    return body
 
 
 def _padding(letters: bytes) -> bytes:
@@ -176,7 +236,7 @@ def _padding(letters: bytes) -> bytes:
 
 
 def _charset(head: str) -> str:
-    found = re.search(r"charset[ \t]*=[ \t]*\"?([\w.:+-]+)", head, re.IGNORECASE)
+    found = _CHARSET.search(head)
     return found[1].lower() if found else ""
 
 
@@ -186,8 +246,8 @@ def _charset(head: str) -> str:
 def _headers(head: str) -> dict[str, str]:
     """The header fields, names in lower case, encoded words (RFC 2047) decoded."""
     found: dict[str, str] = {}
-    for name, value in HeaderParser().parsestr(head).items():
-        found.setdefault(name.lower(), _decoded_words(" ".join(str(value)[:2000].split())))
+    for name, value in _HEADER.findall(head):
+        found.setdefault(name.lower(), _decoded_words(" ".join(value[:2000].split())))
     return found
 
 

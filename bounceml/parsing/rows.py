@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
@@ -116,41 +117,92 @@ def _parts(line: str) -> Iterable[str]:
     return io.StringIO(line, newline="") if "\r" in line[:-2] else (line,)
 
 
-def _row(names: list[str], cells: list[str]) -> dict[str, object]:
-    """A row by column; cells beyond the header are named by their number, so that none is lost."""
+def by_column(names: list[str], cells: list[str]) -> dict[str, str]:
+    """Return a row by column; cells beyond the header are named by their number, so that none is lost."""
     more = [f"column_{number}" for number in range(len(names) + 1, len(cells) + 1)]
     return dict(zip([*names, *more], cells, strict=False))
+
+
+class _Lines(Iterator[str]):
+    """Lines that can be taken back as long as their row is not complete."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._again: deque[str] = deque()
+        self.taken: list[str] = []
+        self.number = 0
+        self.at_end = False
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines, None)
+        if line is None:
+            self.at_end = True
+            raise StopIteration
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def take_back(self) -> None:
+        """Have all taken lines but the first read once more."""
+        self.number -= len(self.taken) - 1
+        self._again.extendleft(reversed(self.taken[1:]))
+        self.at_end = False
+
+
+def table(lines: Iterator[str], delimiter: str = ",") -> Iterator[tuple[int, list[str] | None]]:
+    """Yield the rows of a table, each with the number of its last line.
+
+    A quote that is never closed takes all lines behind it into its cell, up to the end or the limit of ``csv``. Then there
+    is None in place of the row, with the number of the line that it begins in, and the lines behind are rows of their own.
+    """
+    source = _Lines(lines)
+    reader = csv.reader(source, delimiter=delimiter)
+    while True:
+        source.taken.clear()
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
+        except csv.Error:
+            cells = None
+        if cells is not None and not source.at_end:
+            yield source.number, cells
+        else:
+            source.take_back()
+            reader = csv.reader(source, delimiter=delimiter)
+            yield source.number, None
+
+
+def unclosed(source: str | None, number: int) -> Reply:
+    """Return what stands for a row whose quote is never closed."""
+    place = _place(source, number)
+    why = "a quote opens in this row and is not closed; mend the row (those below are read)"
+    return Reply("", source=place, error=f"{place or f'line {number}'}: {why}")
 
 
 def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
     """Yield one reply for each row of a table with a header line; tabs or semicolons may stand for the commas."""
     lines = (part for line in file for part in _parts(_decode(line)))
     header = next(lines, "")
-    table = csv.reader(chain([header], lines), delimiter=max(",\t;", key=header.count))
+    found = table(chain([header], lines), delimiter=max(",\t;", key=header.count))
     try:
-        names = _distinct(next(table, []))
+        cells = next(found, (1, []))[1]
+        if cells is None:
+            raise InputError("a quote opens in the header line and is not closed; mend it")
+        names = _distinct(cells)
         position = names.index(_reply_column(names, column))
-    except (InputError, csv.Error) as error:
+    except InputError as error:
         yield Reply("", source=source, error=f"{source or 'input'}: {error}")
         return
-    while True:
-        number = table.line_num + 1  # of the row that comes: a cell may hold line ends
-        try:
-            cells = next(table, None)
-        except csv.Error as error:  # a quote that is never closed; the reader goes on behind what it swallowed
-            place = _place(source, number)
-            why = f"not readable as CSV ({error}); line {table.line_num} is the last that was left out"
-            yield Reply("", source=place, error=f"{place or f'line {number}'}: {why}")
-            continue
+    for number, cells in found:
         if cells is None:
-            return
-        number = table.line_num
-        if len(cells) > position:
-            yield from replies_of(_row(names, cells), names[position], source, number)
+            yield unclosed(source, number)
+        elif len(cells) > position:
+            yield from replies_of(by_column(names, cells), names[position], source, number)
         elif cells:
             place = _place(source, number)
             why = f"{place or f'line {number}'}: too few columns for {names[position]!r}; mend the row"
-            yield from (reply._replace(error=why) for reply in replies_of(_row(names, cells), names[position], source, number))
+            yield from (reply._replace(error=why) for reply in replies_of(by_column(names, cells), names[position], source, number))
 
 
 def read_jsonl(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
