@@ -15,15 +15,13 @@ from typing import NamedTuple
 
 from bounceml import tables
 
-SEARCHED = frozenset(("ar", "he", "hi", "ja", "ko", "th", "vi", "zh", "zh-Hant"))
 _WORD = re.compile(r"<\w+>|[a-z\u00b5-\u058f\u1e00-\u1fff]+")  # a mark, or Latin, Greek or Cyrillic letters with their accents
 _PLAIN = str.maketrans({"ı": "i", "ł": "l", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae"})
 
 
-class _Lexicon(NamedTuple):
-    words: dict[str, str]  # a beginning of words ends in "*"
-    phrases: dict[str, list[tuple[str, str]]]  # by their first character, the longest first
-    joined: dict[tuple[str, str], str]  # two neighbours that are one concept: not, exist
+class _Words(NamedTuple):
+    concepts: dict[str, str]  # a beginning of words ends in "*"
+    joined: dict[tuple[str, ...], str]  # two neighbours that are one concept: not, exist
 
 
 def _without_accents(word: str) -> str:
@@ -33,32 +31,39 @@ def _without_accents(word: str) -> str:
 
 
 @cache
-def _lexicon() -> _Lexicon:
-    lexicon = _Lexicon({}, {}, {})
-    for concept, language, forms in tables.concepts():
+def _words() -> _Words:
+    words = _Words({}, {})
+    for concept, language, forms in tables.concepts("words"):
+        if language == "=":
+            words.joined.update({tuple(form.split()): concept for form in forms})
+        else:
+            words.concepts.update(dict.fromkeys(forms, concept))
+    return words
+
+
+@cache
+def _phrases() -> dict[str, list[tuple[str, str]]]:
+    """Return phrases and their concepts by first character, the longest first; only texts beyond ASCII need them."""
+    phrases: dict[str, list[tuple[str, str]]] = {}
+    for concept, _, forms in tables.concepts("phrases"):
         for form in forms:
-            if language == "=":
-                lexicon.joined[tuple(form.split())] = concept  # type: ignore[index]
-            elif language in SEARCHED:
-                lexicon.phrases.setdefault(form[0], []).append((form, concept))
-            else:
-                lexicon.words.setdefault(form, concept)
-    for phrases in lexicon.phrases.values():
-        phrases.sort(key=lambda phrase: -len(phrase[0]))
-    return lexicon
+            phrases.setdefault(form[0], []).append((form, concept))
+    for some in phrases.values():
+        some.sort(key=lambda phrase: -len(phrase[0]))
+    return phrases
 
 
 @lru_cache(maxsize=65536)
 def _of_word(word: str) -> str | None:
     if word[0] == "<":
         return word
-    words, plain = _lexicon().words, _without_accents(word)
+    words, plain = _words().concepts, _without_accents(word)
     beginnings = (f"{plain[:size]}*" for size in range(len(plain), 1, -1))
     return words.get(plain) or next((words[beginning] for beginning in beginnings if beginning in words), None)
 
 
 def _said(masked: str) -> Iterator[str | None]:
-    phrases, at = _lexicon().phrases, 0
+    phrases, at = _phrases(), 0
     while at < len(masked):
         for phrase, concept in phrases.get(masked[at], ()):
             if masked.startswith(phrase, at):
@@ -78,7 +83,7 @@ def concepts(masked: str) -> list[str]:
     >>> concepts("550 <addr>: no such user"), concepts("550 <addr> 用户不存在")
     (['<addr>', 'missing', 'user'], ['<addr>', 'user', 'missing'])
     """
-    joined, found = _lexicon().joined, [""]
+    joined, found = _words().joined, [""]
     for concept in map(_of_word, _WORD.findall(masked)) if masked.isascii() else _said(masked):
         if concept and (one := joined.get((found[-1], concept))):
             found[-1] = one

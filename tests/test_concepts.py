@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bounceml import tables
-from bounceml.concepts import SEARCHED, _without_accents, concept_features, concepts
+from bounceml.concepts import _without_accents, concept_features, concepts
 
 
 @pytest.mark.parametrize(
@@ -55,23 +55,28 @@ def test_nothing_known_gives_nothing(template: str) -> None:
     assert concept_features(template) == []
 
 
-def test_a_form_stands_for_one_concept() -> None:
+@pytest.mark.parametrize("kind", ["words", "phrases"])
+def test_a_form_stands_for_one_concept(kind: str) -> None:
     owners: dict[str, str] = {}
-    for concept, language, forms in tables.concepts():
+    for concept, language, forms in tables.concepts(kind):
         for form in forms if language != "=" else ():
             assert form == form.strip()
             assert form.strip("*")
-            key = form if language in SEARCHED else _without_accents(form)
-            assert owners.setdefault(key, concept) == concept, form
+            assert owners.setdefault(form, concept) == concept, form
 
 
 def test_joined_concepts_are_made_of_known_ones() -> None:
-    rows = list(tables.concepts())
+    rows = list(tables.concepts("words"))
     said = {concept for concept, _, _ in rows}
     assert {part for _, language, forms in rows if language == "=" for form in forms for part in form.split()} <= said
 
 
-def test_forms_of_alphabets_are_written_without_accents() -> None:
-    for concept, language, forms in tables.concepts():
-        if language not in SEARCHED:
+def test_words_are_written_without_accents_and_blanks() -> None:
+    for concept, language, forms in tables.concepts("words"):
+        if language != "=":
             assert [_without_accents(form) for form in forms] == list(forms), (concept, language)
+            assert not any(" " in form for form in forms), (concept, language)
+
+
+def test_both_tables_speak_of_the_same_concepts() -> None:
+    assert {row.concept for row in tables.concepts("phrases")} <= {row.concept for row in tables.concepts("words")}

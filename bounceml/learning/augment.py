@@ -156,8 +156,10 @@ def variants(example: Example, recipe: Recipe, seed: int) -> list[Example]:
 
 
 def augment(examples: Sequence[Example], recipe: Recipe, seed: int) -> list[tuple[int, Example]]:
-    """Return (index of the parent, variant) for all variants whose template no real row has."""
-    real = {example.template for example in examples}
-    return [
-        (index, made) for index, example in enumerate(examples) for made in variants(example, recipe, seed) if made.template not in real
-    ]
+    """Return (index of the parent, variant) for all variants whose template no row has.
+
+    Our own wordings get none: with variants of them accuracy is the same (0.890 against 0.889), and training takes twice as long.
+    """
+    known = {example.template for example in examples}
+    real = [(index, example) for index, example in enumerate(examples) if example.measured]
+    return [(index, made) for index, example in real for made in variants(example, recipe, seed) if made.template not in known]

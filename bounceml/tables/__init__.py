@@ -6,8 +6,9 @@ codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category
 providers.csv   providers' own codes and their documented meaning
 blocklists.csv  DNS blocklist zones and who runs them
 words_zh.txt    our word list for Chinese
-concepts.csv    words of many languages and the concept each stands for: forms between "|", without accents, a beginning of words
-                ends in "*"; in the rows of language "=", a form is two neighbouring concepts that are one
+concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning of words ends in
+                     "*"; in the rows of language "=", a form is two neighbouring concepts that are one
+concept_phrases.csv  phrases that are searched for in the languages that do not part their words by blanks, or part them too often
 """
 
 from __future__ import annotations
@@ -212,9 +213,9 @@ def provider_codes() -> dict[str, ProviderCode]:
     return {row["code"]: ProviderCode(**row) for row in _csv("providers.csv")}
 
 
-def concepts() -> Iterator[ConceptForms]:
-    """Yield the words of all languages by concept, in the order of the file."""
-    with open_table("concepts.csv") as file:
+def concepts(kind: str) -> Iterator[ConceptForms]:
+    """Yield the ``words`` of the alphabets or the ``phrases`` of the other languages by concept, in the order of the file."""
+    with open_table(f"concept_{kind}.csv") as file:
         next(file)
         for line in file:  # no cell is quoted, and csv would take 4 ms more of each start
             concept, language, forms = line.decode().rstrip().split(",")
