@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import DATA, MODEL
+from conftest import DATA, MODEL, ROOT
 
 from bounceml import Classifier, artefact
 from bounceml.errors import ModelError
@@ -69,3 +69,15 @@ def test_committed_report_is_the_models_own() -> None:
     manifest = json.loads((MODEL / artefact.MANIFEST).read_text())
     for name in ("report.json", "report.md", "report.html", "card.md"):
         assert manifest["metrics"]["signature"] in (MODEL / name).read_text(encoding="utf-8")
+
+
+def test_readme_tells_the_figures_of_the_report() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    report = json.loads((MODEL / "report.json").read_text(encoding="utf-8"))
+    value, low, high = report["headline"]["model"]["macro_f1"]
+    suppressed = report["suppression"]
+    assert f"On {report['rows']:,} real replies" in readme
+    assert f"macro-F1 **{value:.3f}** [{low:.3f}, {high:.3f}]" in readme
+    assert f"calibration error {report['calibration']['model']['ece']:.3f}" in readme
+    assert f"{suppressed['false_suppressions']} of {suppressed['live']:,} live addresses wrongly suppressed" in readme
+    assert f"`{report['signature']}`" in readme
