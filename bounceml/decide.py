@@ -43,18 +43,23 @@ def decide(
 ) -> Decision:
     """Return the category of a reply.
 
-    The order is: a provider's own documented code; the model where its probability reaches the threshold and there are
-    words to judge by (a bare 550 or 5.7.1 decides nothing); the first rule that hits; the enhanced status code; else
-    nobody, and the category is ``unknown``. The iterables are read no further than needed.
+    The order is: a provider's own documented code; the model where it knows a cause, its probability reaches the threshold
+    and there are words to judge by (a bare 550 or 5.7.1 decides nothing); the first rule that hits; the model where it is
+    sure that no cause is told; the enhanced status code; else nobody, and the category is ``unknown``. The iterables are
+    read no further than needed.
     """
     best = scores[0]
+    answers = has_words and best.probability >= thresholds.model
+    by_model = Decision(best.category, best.probability, "model", (), _others(scores, best.category))
     for vote in provider:
         confidence = max(thresholds.rules, next(s.probability for s in scores if s.category == vote.category))
         return _decided(vote, confidence, "code", scores)
-    if has_words and best.probability >= thresholds.model:
-        return Decision(best.category, best.probability, "model", (), _others(scores, best.category))
+    if answers and best.category != UNKNOWN:
+        return by_model
     for vote in rules:
         return _decided(vote, thresholds.rules, "rule", scores)
+    if answers:
+        return by_model
     for vote in codes:
         return _decided(vote, thresholds.codes, "code", scores)
     return Decision(UNKNOWN, best.probability, "nobody", (), _others(scores, UNKNOWN))

@@ -40,8 +40,8 @@ def test_other_format_is_refused(copy: Path) -> None:
 
 def test_model_of_other_features_is_refused(copy: Path) -> None:
     path = copy / artefact.MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"family_weights": {"words": 1.0}}))
-    with pytest.raises(ModelError, match="made of the features words, but this version has words, chars, concepts; train"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"family_weights": {"words": 1.0, "stems": 1.0}}))
+    with pytest.raises(ModelError, match="made of the features words, stems, but this version has words, chars, concepts; train"):
         Classifier.load(copy)
 
 

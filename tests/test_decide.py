@@ -23,6 +23,12 @@ def test_order_of_the_deciders() -> None:
     assert decide.decide(UNSURE, [], [], [], LIMITS)[:3] == ("unknown", 0.4, "nobody")
 
 
+def test_a_rule_knows_more_than_a_model_that_knows_no_cause() -> None:
+    no_cause = [Score("unknown", 0.9), Score("virus", 0.1)]
+    assert decide.decide(no_cause, [], [vote("virus")], [], LIMITS)[:3] == ("virus", 0.8, "rule")
+    assert decide.decide(no_cause, [], [], [vote("greylisted")], LIMITS)[:3] == ("unknown", 0.9, "model")
+
+
 def test_without_words_the_model_does_not_decide() -> None:
     assert decide.decide(SURE, [], [], [], LIMITS, has_words=False).category == "unknown"
 
