@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from bounceml import tables
 from bounceml.values import Codes, Evidence, Vote
@@ -13,9 +14,13 @@ _CODE_LIKE = re.compile(r"[A-Za-z0-9][\w:#.-]*\w")
 
 def rule_votes(template: str) -> Iterator[Vote]:
     """Yield the vote of every rule that hits the template, in the order of the rules."""
-    for rule in tables.rules():
-        if match := re.search(rule.pattern, template, re.IGNORECASE):
-            yield Vote(rule.category, Evidence(match[0], rule.id, 1.0))
+    yield from _hits(template)
+
+
+@lru_cache(4096)  # a report on many recipients repeats one template, and its model's `unknown` asks the rules each time
+def _hits(template: str) -> tuple[Vote, ...]:
+    found = ((rule, re.search(rule.pattern, template, re.IGNORECASE)) for rule in tables.rules())
+    return tuple(Vote(rule.category, Evidence(match[0], rule.id, 1.0)) for rule, match in found if match)
 
 
 def code_votes(codes: Codes) -> Iterator[Vote]:
