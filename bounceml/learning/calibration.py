@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
 
 from bounceml import rules, tables
 from bounceml.learning.arrays import Floats
@@ -76,18 +77,10 @@ def cross_fitted(held_out: OutOfFold, examples: Sequence[Example]) -> Floats:
 
 
 def _answer_threshold(confidence: Floats, correct: Floats, answer: float) -> float:
-    """Return the lowest probability at which the model is right at least ``answer`` of the time.
-
-    Walks the risk–coverage curve from sure to unsure; the twentieth of the rows just walked over is the neighbourhood.
-    """
-    order = np.argsort(-confidence)
-    window = max(20, len(order) // 20)
-    if len(order) <= window:
-        return 0.5
-    local = np.convolve(correct[order], np.ones(window) / window, mode="valid")
-    below = np.flatnonzero(local < answer)
-    stop = int(below[0]) + window // 2 if len(below) else len(order) - 1
-    return float(confidence[order[stop]])
+    """Return the lowest probability at which the model is right at least ``answer`` of the time, by isotonic regression."""
+    fitted = IsotonicRegression().fit_transform(confidence, correct)
+    answered = confidence[fitted >= answer]
+    return float(answered.min()) if len(answered) else 1.0
 
 
 def _suppress_threshold(confidence: Floats, dead: npt.NDArray[np.bool_], said_dead: npt.NDArray[np.bool_], allowed: float) -> float:

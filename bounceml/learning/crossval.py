@@ -45,7 +45,7 @@ def training(corpus: Corpus, rows: Ints, settings: Settings) -> tuple[list[Examp
     chosen = set(rows.tolist())
     real = [corpus.examples[row] for row in rows]
     examples = real + [variant for parent, variant in corpus.variants if parent in chosen]
-    weights = np.array([settings.documented_weight if e.documented else 1.0 for e in examples])
+    weights = np.array([settings.documented_weight if e.documented else 1.0 if e.measured else settings.own_weight for e in examples])
     weights[len(real) :] *= settings.synthetic_weight
     return examples, weights
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -165,9 +165,18 @@ def _vectors(examples: Sequence[Example]) -> csr_matrix:
 
 
 def groups(examples: Sequence[Example], same: float = SAME_GROUP) -> Ints:
-    """Return a group number for each example; near-duplicates, of a cosine of at least ``same``, share one."""
-    vectors = _vectors(examples)
-    alike = vstack([(vectors[start : start + _AT_ONCE] @ vectors.T) >= same for start in range(0, len(examples), _AT_ONCE)])
+    """Return a group number for each example; near-duplicates, of a cosine of at least ``same``, share one.
+
+    Wordings of our own are compared with real texts only: among themselves they are on the training side anyway.
+    """
+    vectors, real = _vectors(examples), np.flatnonzero([example.measured for example in examples])
+    first, second = [], []
+    for some in np.array_split(real, len(real) // _AT_ONCE + 1):
+        rows, columns = ((vectors[some] @ vectors.T) >= same).nonzero()
+        first.append(some[rows])
+        second.append(columns)
+    pairs = np.concatenate(first), np.concatenate(second)
+    alike = csr_matrix((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(examples), len(examples)))
     _, labels = connected_components(alike, directed=False)
     return np.asarray(labels, dtype=np.int64)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from math import log
 from typing import NamedTuple
 
@@ -34,7 +36,7 @@ class OpenTfidf(TfidfVectorizer):  # type: ignore[misc]  # scikit-learn ships no
     known features are scaled up to full length: a notice in Hebrew came out as spam with probability 0.84.
     """
 
-    def __init__(self, *, analyzer: Callable[[str], list[str]], min_df: int) -> None:
+    def __init__(self, *, analyzer: Callable[[str], Sequence[str]], min_df: int) -> None:
         super().__init__(analyzer=analyzer, min_df=min_df, sublinear_tf=True, norm=None)
 
     def _unit_length(self, raw: Sequence[str], values: csr_matrix) -> csr_matrix:
@@ -63,6 +65,12 @@ class ProbabilisticSVC(LinearSVC):  # type: ignore[misc]  # scikit-learn ships n
         return single / single.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
+@cache
+def _features(family: str, template: str) -> Sequence[str]:
+    """Return the features of a template, kept for the next fold: they take longer to find than the model takes to fit."""
+    return tuple(map(sys.intern, FAMILIES[family](template)))
+
+
 def build(settings: ModelSettings) -> Pipeline:
     """Return an unfitted pipeline: TF-IDF over words, characters and concepts, then a linear model.
 
@@ -71,6 +79,6 @@ def build(settings: ModelSettings) -> Pipeline:
     """
     weights = {"words": 1.0, "chars": settings.char_weight, "concepts": settings.concept_weight}
     used = {family: weight for family, weight in weights.items() if weight > 0}
-    families = [(family, OpenTfidf(analyzer=FAMILIES[family], min_df=settings.min_df)) for family in used]
+    families = [(family, OpenTfidf(analyzer=partial(_features, family), min_df=settings.min_df)) for family in used]
     features = FeatureUnion(families, transformer_weights=used)
     return Pipeline([("features", features), ("linear", ProbabilisticSVC(C=settings.c, random_state=0))])

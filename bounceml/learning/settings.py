@@ -14,8 +14,8 @@ from bounceml.learning.pipeline import ModelSettings
 class Settings(NamedTuple):
     """Everything besides the labelled rows that a model depends on.
 
-    ``synthetic_weight`` and ``documented_weight`` are weights in the loss (a plain real row has 1); ``suppress_risk``
-    and ``answer`` (0-1) set the thresholds, see ``calibration``.
+    ``synthetic_weight``, ``own_weight`` and ``documented_weight`` are weights in the loss (a plain real row has 1);
+    ``suppress_risk`` and ``answer`` (0-1) set the thresholds, see ``calibration``.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Settings(NamedTuple):
     model: ModelSettings
     recipe: Recipe
     synthetic_weight: float
+    own_weight: float
     documented_weight: float
     suppress_risk: float
     answer: float
@@ -48,6 +49,7 @@ def read(folder: Path, seed: int | None = None) -> Settings:
             model=ModelSettings(**data["model"]),
             recipe=read_recipe(folder / "augment.toml"),
             synthetic_weight=data["weights"]["synthetic"],
+            own_weight=data["weights"]["own"],
             documented_weight=data["weights"]["documented"],
             suppress_risk=data["thresholds"]["suppress_risk"],
             answer=data["thresholds"]["answer"],

@@ -26,13 +26,17 @@ _OWN_PROVIDER, _OWN_LANGUAGE, _PACKS = 60, 30, 5
 _LIKENESS = (0.0, 0.3, 0.4, 0.5, 0.6, dataset.SAME_GROUP)
 
 
-def study(rows: Corpus, scaling: Scaling, chosen: Settings, families: Mapping[str, str], say: Callable[[str], None]) -> dict[str, Any]:
+def study(
+    rows: Corpus, whole: OutOfFold, scaling: Scaling, chosen: Settings, families: Mapping[str, str], say: Callable[[str], None]
+) -> dict[str, Any]:
     """Return the answers, as JSON can hold them.
 
     Parameters
     ----------
     rows
         All examples.
+    whole
+        Held-out margins of grouped cross-validation, to compare with.
     scaling
         From margins to probabilities.
     chosen
@@ -55,7 +59,6 @@ def study(rows: Corpus, scaling: Scaling, chosen: Settings, families: Mapping[st
     by_language = left_out(languages(rows.examples))
     say("taking codes and words away")
     folds = crossval.by_group(rows, chosen)
-    whole = crossval.out_of_fold(rows, folds, chosen)
     wordless = chosen._replace(model=chosen.model._replace(concept_weight=0.0))  # codes alone have no concept in them
     parts = {
         "both": whole,

@@ -14,6 +14,7 @@ from bounceml.errors import DataError
 from bounceml.learning import calibration, corpus, crossval, dataset, evaluate, export, papers, settings, studies
 from bounceml.learning.calibration import Scaling
 from bounceml.learning.corpus import Corpus
+from bounceml.learning.crossval import OutOfFold
 
 Progress = Callable[[str], None]
 
@@ -31,8 +32,11 @@ def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut,
         What a report is made from, and the scaling that all held-out rows together ask for.
 
     """
-    splits = crossval.by_group(rows, chosen)
-    held_out = crossval.out_of_fold(rows, splits, chosen)
+    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen), chosen), chosen)
+
+
+def _judged(rows: Corpus, held_out: OutOfFold, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
+    """Return what a report is made from, and the scaling that all held-out margins together ask for."""
     measured = [rows.examples[row] for row in held_out.rows]
     scaling = calibration.fit_scaling(held_out.margins, calibration.right_labels(measured, held_out.labels))
     probabilities = calibration.cross_fitted(held_out, measured)
@@ -101,6 +105,7 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
         "settings": {
             **chosen.model._asdict(),
             "synthetic_weight": chosen.synthetic_weight,
+            "own_weight": chosen.own_weight,
             "documented_weight": chosen.documented_weight,
             "variants": chosen.recipe.variants,
         },
@@ -139,8 +144,9 @@ def cross_validate(data: Path, out: Path | None = None, say: Progress = _silent)
     """
     chosen = settings.read(data)
     rows = _prepare(dataset.load(data), chosen, say)
-    held, scaling = hold_out(rows, chosen)
-    found = studies.study(rows, scaling, chosen, dataset.families(data), say)
+    held_out = crossval.out_of_fold(rows, crossval.by_group(rows, chosen), chosen)
+    held, scaling = _judged(rows, held_out, chosen)
+    found = studies.study(rows, held_out, scaling, chosen, dataset.families(data), say)
     say("measuring")
     return _since(out, evaluate.report(held)) | {"studies": found}
 
