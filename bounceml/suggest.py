@@ -77,7 +77,7 @@ def _written(reply: Reply, category: str) -> Iterator[str]:
     """The addresses that the reply may be about, then the hosts, as written; the recipient alone where it is known."""
     if given := reply.recipient or reply.original_recipient:
         if any(at in given for at in f"{_AT}#"):
-            yield given[:_LONGEST]
+            yield given[:_LONGEST] if category == SYNTAX else _bare(given[:_LONGEST])
         return
     text = reply.text[:_LOOKED_AT]
     if _SENDER_STATUS.search(text):
@@ -89,9 +89,20 @@ def _written(reply: Reply, category: str) -> Iterator[str]:
     for token in _ENCLOSED.sub(" ", text).split():
         if any(at in token for at in _AT) and len(token) <= _LONGEST and not _OF_SENDER.search(before):
             yield _out_of_sentence(token)
-        before = token
+        before = f"{before[-20:]} {token}"
     if category != SYNTAX:
         yield from _HOST.findall(text)
+
+
+def _bare(given: str) -> str:
+    """The address without a name, brackets or the dot of the root: no server looks up another host for these.
+
+    >>> _bare("Joe <joe@example.org>"), _bare("joe@example.org.")
+    ('joe@example.org', 'joe@example.org')
+    """
+    from email.utils import parseaddr
+
+    return (parseaddr(given)[1] or given).rstrip(".")
 
 
 def _out_of_sentence(token: str) -> str:

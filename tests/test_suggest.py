@@ -100,7 +100,22 @@ def test_the_recipient_goes_before_what_the_text_names() -> None:
     assert suggest.correct(Reply(text), "host_unknown").meant == "yahoo.com"
 
 
-@pytest.mark.parametrize("text", ["501 5.1.7 <me@gmial.com>: Sender address syntax", "MAIL FROM: <me@gmial.com> malformed address"])
+@pytest.mark.parametrize("recipient", ["<joe@example.org>", "Joe <joe@example.org>", "joe@example.org.", " joe@example.org"])
+def test_a_name_or_brackets_are_why_an_address_is_malformed_not_why_its_host_is_unknown(recipient: str) -> None:
+    assert suggest.correct(Reply("", recipient=recipient), "host_unknown").meant is None
+    mistyped = recipient.replace("example.org", "gmial.com")
+    assert suggest.correct(Reply("", recipient=mistyped), "host_unknown").meant == "joe@gmail.com"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "501 5.1.7 <me@gmial.com>: Sender address syntax",
+        "MAIL FROM: <me@gmial.com> malformed address",
+        "malformed sender address me@gmial.com",
+        "发件人: me@gmial.com 地址格式不正确",
+    ],
+)
 def test_the_sender_is_not_whom_one_writes_to(text: str) -> None:
     assert suggest.correct(Reply(text), "address_syntax").meant is None
 
