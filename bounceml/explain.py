@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from bounceml import decide, tables
+from bounceml import decide, suggest, tables
 from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
@@ -80,6 +80,7 @@ def verdict(
     texts = taxonomy.documented[row] if row else category
     outcome = _outcome(reply, reading, category.id)
     try_again = _try_again(reading.text)
+    correction = suggest.correct(reply, category.id)
     what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds)
     return Verdict(
         id=reply.id,
@@ -101,10 +102,10 @@ def verdict(
         suppress=what_follows.suppress,
         retry_after=retry_after(reading.text),
         blocklist=blocklist(reading.text) if category.id == "dnsbl_listed" else None,
-        suggestion=None,
+        suggestion=correction.meant,
         cause=texts.cause[lang],
         remedy=texts.remedy[lang],
-        evidence=evidence,
+        evidence=evidence + correction.illegal,
         alternatives=tuple(Score(s.category, round(s.probability, 4)) for s in decision.alternatives),
         model=model,
         error=None,

@@ -60,7 +60,10 @@ class Score(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Words that decided, who says so (``model``, a rule's id or ``code``), and with what weight."""
+    """Words that decided, who says so (``model``, a rule's id or ``code``), and with what weight.
+
+    A character that no address may hold is told by ``address``.
+    """
 
     text: str
     by: str

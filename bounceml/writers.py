@@ -18,9 +18,11 @@ from bounceml.values import FIELDS, Verdict
 
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
-           "recipient": "Recipient", "category": "Category", "sure": "Sure", "action": "Action", "error": "Not read"},
+           "recipient": "Recipient", "category": "Category", "sure": "Sure", "action": "Action", "error": "Not read",
+           "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?"},
     "zh": {"cause": "原因", "remedy": "解决办法", "reply": "退信原文", "decided": "判断依据", "words": "关键词语", "also": "其他可能",
-           "recipient": "收件人", "category": "类别", "sure": "把握", "action": "处理", "error": "无法读取"},
+           "recipient": "收件人", "category": "类别", "sure": "把握", "action": "处理", "error": "无法读取",
+           "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？"},
 }  # fmt: skip
 
 
@@ -234,6 +236,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _question(suggestion: str, lang: str) -> str:
+    return _LABELS[lang]["meant" if "@" in suggestion else "meant_domain"].format(suggestion)
+
+
 def _card(verdict: Verdict, lang: str) -> str:
     """One verdict as a paragraph for a person."""
     label = _LABELS[lang]
@@ -242,6 +248,8 @@ def _card(verdict: Verdict, lang: str) -> str:
     category = tables.taxonomy().categories[verdict.category]
     head = f"{category.name[lang]} ({verdict.category}{', ' + verdict.documented if verdict.documented else ''}) {verdict.confidence:.0%}"
     lines = [head, f"  {label['cause']}: {verdict.cause}", f"  {label['remedy']}: {verdict.remedy}"]
+    if verdict.suggestion:
+        lines.append(f"  {_question(verdict.suggestion, lang)}")
     if verdict.recipient:
         lines.append(f"  {label['recipient']}: {verdict.recipient}")
     lines.append(f"  {label['reply']}: {_one_line(verdict.reply)}")
@@ -256,9 +264,11 @@ def _card(verdict: Verdict, lang: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table_row(verdict: Verdict, width: int) -> str:
+def _table_row(verdict: Verdict, width: int, lang: str) -> str:
     sure = f"{verdict.confidence:>5.0%}" if not verdict.error else "    –"
     reply = _one_line(verdict.error or verdict.reply)
+    if verdict.suggestion:
+        reply = f"{_question(verdict.suggestion, lang)} {reply}"
     cells = [_fit(verdict.recipient or verdict.id or "", 26), _fit(verdict.category, 22), sure, _fit(verdict.action, 14)]
     return "  ".join([*cells, _fit(reply, max(20, width - 75)).rstrip()]) + "\n"
 
@@ -276,7 +286,7 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
     head = [_fit(label["recipient"], 26), _fit(label["category"], 22), _fit(label["sure"], 5), _fit(label["action"], 14), label["reply"]]
     out.write("  ".join(head) + "\n")
     for verdict in chain(first, stream):
-        out.write(_table_row(verdict, width))
+        out.write(_table_row(verdict, width, lang))
 
 
 WRITERS: dict[str, Callable[[Iterable[Verdict], TextIO, str], None]] = {

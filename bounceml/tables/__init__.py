@@ -5,6 +5,8 @@ rules.toml      patterns that vote for a category, each with its source, one tex
 codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category each stands for, where it stands for one
 providers.csv   providers' own codes and their documented meaning
 blocklists.csv  DNS blocklist zones and who runs them
+mail_domains.csv  domains that people write to; weight 3: its name alone tells it, whatever suffix was typed; 2: large; 1: small;
+                  0: closed, or known for something else, and never suggested
 words_zh.txt    our word list for Chinese
 concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning
                      of words ends in "*"; in the rows of language "=", a form is two neighbouring concepts that are one
@@ -88,6 +90,16 @@ class Blocklist(NamedTuple):
 
     zone: str
     operator: str
+    source: str
+
+
+class MailDomain(NamedTuple):
+    """A domain that people write to, and how sure it is that a near miss meant it: the weights are told at the head of this file."""
+
+    domain: str
+    provider: str
+    country: str
+    weight: int
     source: str
 
 
@@ -239,3 +251,12 @@ def blocklist_of(host: str) -> Blocklist | None:
         if found := lists.get(".".join(labels[start:])):
             return found
     return None
+
+
+@cache
+def mail_domains() -> dict[str, MailDomain]:
+    """Return the known mail domains, keyed by domain."""
+    return {
+        row["domain"]: MailDomain(row["domain"], row["provider"], row["country"], int(row["weight"]), row["source"])
+        for row in _csv("mail_domains.csv")
+    }
