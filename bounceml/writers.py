@@ -18,9 +18,9 @@ from bounceml.values import FIELDS, Verdict
 
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
-           "recipient": "Recipient", "category": "Category", "sure": "Sure", "action": "Action", "error": "Not read"},
+           "recipient": "Recipient", "category": "Category", "label": "Label", "sure": "Sure", "action": "Action", "error": "Not read"},
     "zh": {"cause": "原因", "remedy": "解决办法", "reply": "退信原文", "decided": "判断依据", "words": "关键词语", "also": "其他可能",
-           "recipient": "收件人", "category": "类别", "sure": "把握", "action": "处理", "error": "无法读取"},
+           "recipient": "收件人", "category": "类别", "label": "标签", "sure": "把握", "action": "处理", "error": "无法读取"},
 }  # fmt: skip
 
 
@@ -244,6 +244,8 @@ def _card(verdict: Verdict, lang: str) -> str:
     lines = [head, f"  {label['cause']}: {verdict.cause}", f"  {label['remedy']}: {verdict.remedy}"]
     if verdict.recipient:
         lines.append(f"  {label['recipient']}: {verdict.recipient}")
+    if verdict.scheme_label:
+        lines.append(f"  {label['label']}: {verdict.scheme_label}")
     lines.append(f"  {label['reply']}: {_one_line(verdict.reply)}")
     lines.append(
         f"  {label['action']}: {verdict.action} · {verdict.permanence} · {verdict.outcome} · {label['decided']}: {verdict.decided_by}"
@@ -256,10 +258,15 @@ def _card(verdict: Verdict, lang: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+_LABEL = 28  # columns, as many as the longest label takes
+
+
 def _table_row(verdict: Verdict, width: int) -> str:
     sure = f"{verdict.confidence:>5.0%}" if not verdict.error else "    –"
     reply = _one_line(verdict.error or verdict.reply)
     cells = [_fit(verdict.recipient or verdict.id or "", 26), _fit(verdict.category, 22), sure, _fit(verdict.action, 14)]
+    if verdict.scheme_label is not None:
+        cells.insert(2, _fit(verdict.scheme_label, _LABEL))
     return "  ".join([*cells, _fit(reply, max(20, width - 75)).rstrip()]) + "\n"
 
 
@@ -274,6 +281,9 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
     width = shutil.get_terminal_size((120, 24)).columns
     label = _LABELS[lang]
     head = [_fit(label["recipient"], 26), _fit(label["category"], 22), _fit(label["sure"], 5), _fit(label["action"], 14), label["reply"]]
+    if first[0].scheme_label is not None:
+        head.insert(2, _fit(label["label"], _LABEL))
+        width -= _LABEL + 2
     out.write("  ".join(head) + "\n")
     for verdict in chain(first, stream):
         out.write(_table_row(verdict, width))

@@ -5,9 +5,11 @@ rules.toml      patterns that vote for a category, each with its source, one tex
 codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category each stands for, where it stands for one
 providers.csv   providers' own codes and their documented meaning
 blocklists.csv  DNS blocklist zones and who runs them
+schemes.csv     what other tools call a verdict: the label by scheme and category; ``when`` names the outcome or permanence that a row is
+                for, a row without it is for all others; an empty label says that the tool has none, as for a mail that is no bounce
 words_zh.txt    our word list for Chinese
-concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning of words ends in
-                     "*"; in the rows of language "=", a form is two neighbouring concepts that are one
+concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning of words ends
+                     in "*"; in the rows of language "=", a form is two neighbouring concepts that are one
 concept_phrases.csv  phrases that are searched for in the languages that do not part their words by blanks, or part them too often
 """
 
@@ -220,6 +222,25 @@ def concepts(kind: str) -> Iterator[ConceptForms]:
         for line in file:  # no cell is quoted, and csv would take 4 ms more of each start
             concept, language, forms = line.decode().rstrip().split(",")
             yield ConceptForms(concept, language, tuple(forms.split("|")))
+
+
+@cache
+def schemes() -> dict[str, dict[tuple[str, str], str]]:
+    """Return the labels of each scheme, keyed by category and the outcome or permanence that a label is for ("": any)."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for row in _csv("schemes.csv"):
+        found.setdefault(row["scheme"], {})[row["category"], row["when"]] = row["label"]
+    return found
+
+
+def scheme_label(scheme: str, category: str, outcome: str, permanence: str) -> str:
+    """Return what another tool calls a verdict; empty where it has no name for it.
+
+    >>> scheme_label("ses", "mailbox_full", "delayed", "temporary"), scheme_label("powermta", "not_a_bounce", "delivered", "unknown")
+    ('Transient/MailboxFull', '')
+    """
+    labels = schemes()[scheme]
+    return next(labels[category, when] for when in (outcome, permanence, "") if (category, when) in labels)
 
 
 @cache
