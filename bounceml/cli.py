@@ -41,11 +41,16 @@ _FORMATS = (
     ),
     *("events", "kumomta", "halon", "ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill", "tencent", "aliyun"),
 )
-_OUTPUTS = ("text", "jsonl", "csv", "parquet")
+_OUTPUTS = ("text", "jsonl", "csv", "parquet", "suppression")
 _LANGUAGES = ("en", "zh")
 _SCHEMES = (
     *("powermta", "kumomta", "sparkpost", "ses", "sendgrid", "mailgun", "postmark"),
     *("anymail", "sisimai", "postalsys", "zonemta", "rfc3463", "hard-soft"),
+)
+
+_TO = (
+    "how to write the verdicts (default: %(default)s); suppression: a CSV of the dead addresses, complete at the end, "
+    "so a run that is killed leaves the list that was there before, and the same command starts over"
 )
 
 _EXAMPLES = """examples:
@@ -56,6 +61,7 @@ _EXAMPLES = """examples:
   bounceml predict imaps://joe@mail.example.com/Bounces --imap-done move:Done --to jsonl -o verdicts.jsonl
   bounceml predict replies.csv --column diagnostic --to csv -o verdicts.csv
   bounceml predict bounces.parquet --column diagnostic --to parquet -o verdicts.parquet
+  bounceml predict mail.log bounces.mbox --to suppression -o suppression.csv
   bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
   journalctl -u app | bounceml predict --to jsonl -
 """
@@ -94,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
     )
     predict.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
-    predict.add_argument("--to", choices=_OUTPUTS, default="text", help="how to write the verdicts (default: %(default)s)")
+    predict.add_argument("--to", choices=_OUTPUTS, default="text", help=_TO)
     predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of standard output")
     predict.add_argument(
         "--imap-done",

@@ -117,6 +117,7 @@ def verdict(
         error=None,
         columns=reply.columns,
         scheme_label=tables.scheme_label(scheme, category.id, outcome, what_follows.permanence) if scheme else None,
+        time=reply.time,
     )
 
 

@@ -16,7 +16,8 @@ class Reply(NamedTuple):
     ``text`` is the server's reply as received. ``outcome`` is what a report states (RFC 3464 section 2.3.3) or
     ``unknown``. ``status`` is a report's own Status field, used where the text carries no code. ``error`` says why
     this input could not be read; then there is no text to judge. ``columns`` are those of the table's row that the reply
-    stands in, but for its ``id``; nobody reads them, they are carried to the output.
+    stands in, but for its ``id``; nobody reads them, they are carried to the output. ``time`` is when the server said so, in
+    ISO 8601, where the input tells it.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Reply(NamedTuple):
     status: str | None = None
     error: str | None = None
     columns: Mapping[str, object] | None = None
+    time: str | None = None
 
 
 class Codes(NamedTuple):
@@ -136,6 +138,7 @@ class Verdict(NamedTuple):
 
     Those with a default are none of it: ``columns`` holds what else stood in the row of a table, to be written beside them,
     and ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name.
+    ``time`` is that of the reply.
     """
 
     id: str | None
@@ -166,6 +169,7 @@ class Verdict(NamedTuple):
     error: str | None
     columns: Mapping[str, object] | None = None
     scheme_label: str | None = None
+    time: str | None = None
 
     def carried(self) -> dict[str, object]:
         """Return what is written behind the verdict's fields: the other tool's label, and the columns of the input's row.

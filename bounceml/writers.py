@@ -1,4 +1,4 @@
-"""Verdicts to text, JSONL, CSV and Parquet; one function a format, listed in ``WRITERS``."""
+"""Verdicts to text, JSONL, CSV, Parquet and a suppression list; one function a format, listed in ``WRITERS``."""
 
 from __future__ import annotations
 
@@ -112,6 +112,20 @@ def write_csv(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
         rest = {name: value for name, value in carried.items() if name not in known}
         cells = [*(row[name] for name in FIELDS), *(_cell(carried.get(name)) for name in own)]
         table.writerow([*cells, _json(rest) if rest else ""])
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what opens a formula in a spreadsheet (OWASP, CSV Injection)
+
+
+def write_suppression(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
+    """Write a table of the dead addresses, once all verdicts are known; what a spreadsheet would run has a quote before it."""
+    from bounceml import suppression  # it needs a database, which the others need not pay for
+
+    found = suppression.rows(verdicts)
+    table = csv.writer(_Lines(out), lineterminator="\r\n")
+    table.writerow(suppression.COLUMNS)
+    for row in found:
+        table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row])
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------
@@ -294,4 +308,5 @@ WRITERS: dict[str, Callable[[Iterable[Verdict], TextIO, str], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
+    "suppression": write_suppression,
 }
