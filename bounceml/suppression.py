@@ -1,9 +1,9 @@
 """The list of dead addresses: what many verdicts say of each recipient, as one row.
 
 An address is on it where a verdict has ``suppress`` and no mail reached it later. Inputs come in any order (logs are rotated),
-so the times decide; where one of the two is not known, the mail that arrived counts as the later one, for it is the live
-address on the list that does harm. The recipients are kept in a file that SQLite deletes, so any number of them takes
-little memory.
+so the times decide; where one of the two is not known, or one alone tells its zone, the mail that arrived counts as the later
+one, for it is the live address on the list that does harm. The recipients are kept in a file that SQLite deletes, so any number
+of them takes little memory.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _DEAD = """
     INSERT INTO recipient VALUES (:key, :email, :reason, :bounce_type, :diagnostic, :first_seen, :last_seen, NULL)
     ON CONFLICT (key) DO UPDATE SET
         email = ifnull(email, excluded.email),
-        reason = iif(last_seen > excluded.last_seen, reason, excluded.reason),
-        bounce_type = iif(last_seen > excluded.last_seen, bounce_type, excluded.bounce_type),
-        diagnostic = iif(last_seen > excluded.last_seen, diagnostic, excluded.diagnostic),
+        reason = CASE WHEN last_seen > excluded.last_seen THEN reason ELSE excluded.reason END,
+        bounce_type = CASE WHEN last_seen > excluded.last_seen THEN bounce_type ELSE excluded.bounce_type END,
+        diagnostic = CASE WHEN last_seen > excluded.last_seen THEN diagnostic ELSE excluded.diagnostic END,
         first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
         last_seen = max(ifnull(last_seen, excluded.last_seen), excluded.last_seen)
 """
@@ -43,7 +43,8 @@ _ARRIVAL = """
 """
 _LISTED = """
     SELECT email, reason, bounce_type, diagnostic, first_seen, last_seen FROM recipient
-    WHERE email IS NOT NULL AND (arrived IS NULL OR arrived < last_seen) ORDER BY key
+    WHERE email IS NOT NULL AND (arrived IS NULL OR (arrived < last_seen AND (arrived LIKE '%Z') = (last_seen LIKE '%Z')))
+    ORDER BY key
 """
 
 
@@ -73,7 +74,7 @@ def rows(verdicts: Iterable[Verdict]) -> Iterator[tuple[str, ...]]:
     except sqlite3.OperationalError as error:
         raise UsageError(f"the recipients cannot be kept ({error}); make room in {tempfile.gettempdir()} and run again") from None
     if nameless:
-        logging.getLogger(__name__).warning("%d dead addresses are not on the list, as the input does not name them", nameless)
+        logging.getLogger(__name__).warning("left off the list, as the input does not tell their addresses: %d dead recipients", nameless)
 
 
 def _stored(text: str) -> str:

@@ -86,6 +86,9 @@ def test_address_with_soft_bounces_only_is_not_on_it() -> None:
         (None, DAYS[1], False),
         (DAYS[1], None, False),
         (None, None, False),
+        (DAYS[2][:-1], DAYS[1][:-1], True),
+        (DAYS[2], DAYS[1][:-1], False),  # a clock without a zone
+        (DAYS[2][:-1], DAYS[1], False),
     ],
 )
 def test_a_mail_that_arrived_later_takes_an_address_off(outcome: str, order: int, dead: str, live: str, on_it: bool) -> None:
@@ -113,7 +116,7 @@ def test_no_live_address_is_on_it_and_order_does_not_matter(drawn: list[tuple[st
 def test_dead_address_without_a_name_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert listed(DEAD._replace(recipient=None), DEAD._replace(recipient="root")) == []
-    assert caplog.messages == ["2 dead addresses are not on the list, as the input does not name them"]
+    assert caplog.messages == ["left off the list, as the input does not tell their addresses: 2 dead recipients"]
 
 
 # --- when it expires --------------------------------------------------------------------------------------------
