@@ -270,7 +270,8 @@ def opened(path: Path | None, run: dict[str, object], *, settles: bool = False, 
         Where the file cannot be written, is being written, or was begun by another run.
 
     """
-    is_file = path is not None and (path.is_file() or not path.exists())
+    # A link is followed and not replaced: /dev/stdout is one, and leads to a file where the shell sends the output to one.
+    is_file = path is not None and not path.is_symlink() and (path.is_file() or not path.exists())
     if settles and not (is_file and run["to"] in FORMATS):
         raise UsageError("--imap-done needs a file in which the verdicts are safe; name one with -o, and --to jsonl or csv")
     if path is None:

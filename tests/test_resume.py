@@ -316,6 +316,15 @@ def test_finished_output_is_replaced_by_the_next_run(tmp_path: Path) -> None:
     assert len((tmp_path / "out").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("to", ["jsonl", "suppression"])
+def test_link_is_followed_and_not_replaced(tmp_path: Path, to: str) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        answer([mbox(tmp_path, 2)], tmp_path / "out", to)
+        assert (tmp_path / "out").is_symlink()
+        assert (tmp_path / "real").stat().st_size
+
+
 def test_what_is_no_file_is_written_to_directly() -> None:
     command = [sys.executable, "-m", "bounceml", "predict", "--to", "jsonl", "-o", "/dev/stdout", "552 mailbox full"]
     assert json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)["category"] == "mailbox_full"

@@ -61,7 +61,8 @@ def _own(mail: Mail) -> list[Reply]:
     when = times.iso(mail.headers.get("date", ""))
     tells_of_nobody = all(reply.outcome == "not_a_bounce" for reply in replies)
     more = [] if tells_of_nobody else [Reply("", error=why) for why in mail.cut]
-    return [*(reply._replace(time=when) for reply in replies), *more]
+    timed = [reply._replace(time=when) for reply in replies] if when else replies
+    return [*timed, *more] if more else timed
 
 
 def _whole(mail: Mail) -> Reply:
