@@ -40,16 +40,21 @@ class Classifier:
 
     """
 
-    def __init__(self, model: Model, thresholds: Thresholds, lang: str = "en") -> None:
+    def __init__(self, model: Model, thresholds: Thresholds, lang: str = "en", scheme: str | None = None) -> None:
         if lang not in tables.LANGUAGES:
             raise UsageError(f"no texts in language {lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
+        if scheme is not None and scheme not in tables.schemes():
+            raise UsageError(f"no scheme {scheme!r}; choose one of {', '.join(tables.schemes())}")
         self.model = model
         self._scores = lru_cache(_REMEMBERED)(model.scores)
         self.thresholds = thresholds
         self.lang = lang
+        self.scheme = scheme
 
     @classmethod
-    def load(cls, folder: Path | str | None = None, lang: str = "en", threshold: float | None = None) -> Classifier:
+    def load(
+        cls, folder: Path | str | None = None, lang: str = "en", threshold: float | None = None, scheme: str | None = None
+    ) -> Classifier:
         """Open a model folder (the default model where none is named).
 
         Parameters
@@ -60,6 +65,8 @@ class Classifier:
             Language of cause and remedy, ``en`` or ``zh``.
         threshold
             Probability (0-1) from which the model decides, in place of the one measured in training.
+        scheme
+            A key of ``tables.schemes()``: the tool whose label each verdict has besides, as ``scheme_label``.
 
         Raises
         ------
@@ -71,20 +78,20 @@ class Classifier:
         thresholds = opened.thresholds
         if threshold is not None:
             thresholds = thresholds._replace(model=threshold)
-        return cls(Model(opened), thresholds, lang)
+        return cls(Model(opened), thresholds, lang, scheme)
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
         if isinstance(reply, str):
             reply = Reply(reply)
         if reply.error is not None:
-            return explain.unreadable(reply, self.lang, self.model.name)
+            return explain.unreadable(reply, self.lang, self.model.name, self.scheme)
         reading = text.read(reply)
         decision = judge(self._scores(reading.template), reading, self.thresholds)
         evidence: Iterable[Evidence] = decision.evidence
         if explained:
             evidence = chain(evidence, self.model.contributions(reading.template, decision.category))
-        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.lang, self.model.name)
+        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.lang, self.model.name, self.scheme)
 
     def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
         """Yield a verdict for each reply, in order."""

@@ -41,8 +41,17 @@ _FORMATS = (
     ),
     *("events", "kumomta", "halon", "ses", "sendgrid", "mailgun", "postmark", "sparkpost", "mandrill", "tencent", "aliyun"),
 )
-_OUTPUTS = ("text", "jsonl", "csv", "parquet")
+_OUTPUTS = ("text", "jsonl", "csv", "parquet", "suppression")
 _LANGUAGES = ("en", "zh")
+_SCHEMES = (
+    *("powermta", "kumomta", "sparkpost", "ses", "sendgrid", "mailgun", "postmark"),
+    *("anymail", "sisimai", "postalsys", "zonemta", "rfc3463", "hard-soft"),
+)
+
+_TO = (
+    "how to write the verdicts (default: %(default)s); suppression: a CSV of the dead addresses, complete at the end, "
+    "so a run that is killed leaves the list that was there before, and the same command starts over"
+)
 
 _EXAMPLES = """examples:
   bounceml predict "552 5.2.2 mailbox full"
@@ -52,6 +61,8 @@ _EXAMPLES = """examples:
   bounceml predict imaps://joe@mail.example.com/Bounces --imap-done move:Done --to jsonl -o verdicts.jsonl
   bounceml predict replies.csv --column diagnostic --to csv -o verdicts.csv
   bounceml predict bounces.parquet --column diagnostic --to parquet -o verdicts.parquet
+  bounceml predict mail.log bounces.mbox --to suppression -o suppression.csv
+  bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
   journalctl -u app | bounceml predict --to jsonl -
 """
 
@@ -89,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
     )
     predict.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
-    predict.add_argument("--to", choices=_OUTPUTS, default="text", help="how to write the verdicts (default: %(default)s)")
+    predict.add_argument("--to", choices=_OUTPUTS, default="text", help=_TO)
     predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of standard output")
     predict.add_argument(
         "--imap-done",
@@ -98,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         help="flag or move each mail of a mailbox once its verdicts are safe in -o",
     )
     predict.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of cause and remedy (default: %(default)s)")
+    predict.add_argument(
+        "--scheme",
+        choices=_SCHEMES,
+        metavar="NAME",
+        help=f"add the label that another tool would use, as scheme_label: {', '.join(_SCHEMES)}",
+    )
     predict.add_argument("--explain", action="store_true", help="show the words that moved the model")
     predict.add_argument(
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
@@ -168,7 +185,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.to == "parquet" and arguments.output is None:
         raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
-    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold)
+    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold, arguments.scheme)
     run = output.run_of(vars(arguments))
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(

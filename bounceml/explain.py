@@ -71,9 +71,16 @@ def _outcome(reply: Reply, reading: Reading, category: str) -> str:
 
 
 def verdict(
-    reply: Reply, reading: Reading, decision: Decision, evidence: tuple[Evidence, ...], thresholds: Thresholds, lang: str, model: str
+    reply: Reply,
+    reading: Reading,
+    decision: Decision,
+    evidence: tuple[Evidence, ...],
+    thresholds: Thresholds,
+    lang: str,
+    model: str,
+    scheme: str | None = None,
 ) -> Verdict:
-    """Return the verdict for one reply, its texts in ``lang`` (``en`` or ``zh``)."""
+    """Return the verdict for one reply, its texts in ``lang`` (``en`` or ``zh``), with its label in another tool's ``scheme``."""
     taxonomy = tables.taxonomy()
     category = taxonomy.categories[decision.category]
     row = tables.documented_row(category.id, reading.template)
@@ -110,12 +117,14 @@ def verdict(
         model=model,
         error=None,
         columns=reply.columns,
+        scheme_label=tables.scheme_label(scheme, category.id, outcome, what_follows.permanence) if scheme else None,
+        time=reply.time,
     )
 
 
-def unreadable(reply: Reply, lang: str, model: str) -> Verdict:
+def unreadable(reply: Reply, lang: str, model: str, scheme: str | None = None) -> Verdict:
     """Return the row of an input that could not be read: ``unknown``, with the error."""
     empty = Reading("", "", Codes(None, None), expired=False, has_words=False)
     nobody = Decision(decide.UNKNOWN, 0.0, "nobody", (), ())
     row = verdict(reply, empty, nobody, (), Thresholds(1.0, 1.0, 0.0, 0.0), lang, model)
-    return row._replace(error=reply.error)
+    return row._replace(error=reply.error, scheme_label="" if scheme else None)

@@ -33,6 +33,7 @@ if sys.platform != "win32":
     import fcntl
 
 FORMATS = ("jsonl", "csv")  # those that can be gone on with: each row stands for itself
+LISTS = ("suppression",)  # those that are known at the end: a run that finds what a killed one left starts over
 CHECKPOINT_EVERY = 0.2  # seconds of work that a kill may undo; a checkpoint takes 0.1 ms, or a disk's and a server's time
 
 Judge = Callable[[Iterable[Reply]], Iterable[Verdict]]
@@ -234,7 +235,7 @@ def run_of(arguments: Mapping[str, Any]) -> dict[str, object]:
 
     A relative path means another file in another folder, so that is part of it.
     """
-    run = {name: arguments[name] for name in ("inputs", "format", "column", "to", "lang", "explain", "threshold", "imap_done")}
+    run = {name: arguments[name] for name in ("inputs", "format", "column", "to", "lang", "scheme", "explain", "threshold", "imap_done")}
     folder = arguments["model"] or artefact.default_folder()
     return {**run, "folder": os.getcwd(), "model": artefact.digest(folder / artefact.MANIFEST), "version": __version__}
 
@@ -269,13 +270,14 @@ def opened(path: Path | None, run: dict[str, object], *, settles: bool = False, 
         Where the file cannot be written, is being written, or was begun by another run.
 
     """
-    resumable = path is not None and run["to"] in FORMATS and (path.is_file() or not path.exists())
-    if settles and not resumable:
+    # A link is followed and not replaced: /dev/stdout is one, and leads to a file where the shell sends the output to one.
+    is_file = path is not None and not path.is_symlink() and (path.is_file() or not path.exists())
+    if settles and not (is_file and run["to"] in FORMATS):
         raise UsageError("--imap-done needs a file in which the verdicts are safe; name one with -o, and --to jsonl or csv")
     if path is None:
-        with _standard_output(run["to"] in FORMATS) as file:
+        with _standard_output(run["to"] in FORMATS + LISTS) as file:
             yield Output(file, _NOTHING)
-    elif not resumable:
+    elif not (is_file and run["to"] in FORMATS + LISTS):
         with _writable(path, os.O_TRUNC) as file:
             yield Output(file, _NOTHING)
     else:
@@ -365,6 +367,8 @@ def _left(part: Path, record: Path, run: dict[str, object]) -> _State:
             f"{part}: was left by another run ({', '.join(other)} differ); repeat that one to finish it, or delete the file to start over"
         )
     inputs = run["inputs"]
+    if run["to"] in LISTS:
+        return _NOTHING
     if isinstance(inputs, list) and (not inputs or "-" in inputs):
         return _NOTHING  # what came on standard input does not come again
     return _state(rows, size)

@@ -16,7 +16,8 @@ class Reply(NamedTuple):
     ``text`` is the server's reply as received. ``outcome`` is what a report states (RFC 3464 section 2.3.3) or
     ``unknown``. ``status`` is a report's own Status field, used where the text carries no code. ``error`` says why
     this input could not be read; then there is no text to judge. ``columns`` are those of the table's row that the reply
-    stands in, but for its ``id``; nobody reads them, they are carried to the output.
+    stands in, but for its ``id``; nobody reads them, they are carried to the output. ``time`` is when the server said so, in
+    ISO 8601, where the input tells it.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Reply(NamedTuple):
     status: str | None = None
     error: str | None = None
     columns: Mapping[str, object] | None = None
+    time: str | None = None
 
 
 class Codes(NamedTuple):
@@ -137,7 +139,9 @@ class Policy(NamedTuple):
 class Verdict(NamedTuple):
     """The answer for one recipient. The field names and their order are a public contract.
 
-    ``columns`` is none of these fields: it holds what else stood in the row of a table, to be written beside them.
+    Those with a default are none of it: ``columns`` holds what else stood in the row of a table, to be written beside them,
+    and ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name.
+    ``time`` is that of the reply.
     """
 
     id: str | None
@@ -167,9 +171,11 @@ class Verdict(NamedTuple):
     model: str
     error: str | None
     columns: Mapping[str, object] | None = None
+    scheme_label: str | None = None
+    time: str | None = None
 
     def carried(self) -> dict[str, object]:
-        """Return the columns of the input's row under the names they have in the output.
+        """Return what is written behind the verdict's fields: the other tool's label, and the columns of the input's row.
 
         One that is named like a field of the verdict has "input_" before its name.
 
@@ -178,20 +184,20 @@ class Verdict(NamedTuple):
         {'input_reply': '552', 'campaign': 7}
         """
         columns = self.columns or {}
-        return {carried_name(name, columns): value for name, value in columns.items()}
+        label = {} if self.scheme_label is None else {SCHEME_LABEL: self.scheme_label}
+        return label | {carried_name(name, columns): value for name, value in columns.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """Return the verdict as plain dictionaries and lists, ready for JSON, the columns of the input's row behind its fields."""
-        row = self._asdict()
-        del row["columns"]
+        """Return the verdict as plain dictionaries and lists, ready for JSON, what is carried behind its fields."""
+        row: dict[str, object] = dict(zip(FIELDS, self, strict=False))
         row["evidence"] = [item._asdict() for item in self.evidence]
         row["alternatives"] = [item._asdict() for item in self.alternatives]
-        if self.columns:
-            row.update(self.carried())
+        row.update(self.carried())
         return row
 
 
-FIELDS = Verdict._fields[:-1]  # those of the contract
+FIELDS = Verdict._fields[: -len(Verdict._field_defaults)]  # those of the contract
+SCHEME_LABEL = "scheme_label"
 
 
 def carried_name(name: str, columns: Container[str] = ()) -> str:
@@ -200,7 +206,7 @@ def carried_name(name: str, columns: Container[str] = ()) -> str:
     >>> carried_name("campaign"), carried_name("status"), carried_name("status", {"status", "input_status"})
     ('campaign', 'input_status', 'input_input_status')
     """
-    if name not in FIELDS:
+    if name not in FIELDS and name != SCHEME_LABEL:
         return name
     name = f"input_{name}"
     while name in columns:

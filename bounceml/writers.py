@@ -1,4 +1,4 @@
-"""Verdicts to text, JSONL, CSV and Parquet; one function a format, listed in ``WRITERS``."""
+"""Verdicts to text, JSONL, CSV, Parquet and a suppression list; one function a format, listed in ``WRITERS``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bounceml.values import FIELDS, Verdict
 
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
-           "recipient": "Recipient", "category": "Category", "sure": "Sure", "action": "Action", "error": "Not read",
+           "recipient": "Recipient", "category": "Category", "label": "Label", "sure": "Sure", "action": "Action", "error": "Not read",
            "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?"},
     "zh": {"cause": "原因", "remedy": "解决办法", "reply": "退信原文", "decided": "判断依据", "words": "关键词语", "also": "其他可能",
-           "recipient": "收件人", "category": "类别", "sure": "把握", "action": "处理", "error": "无法读取",
+           "recipient": "收件人", "category": "类别", "label": "标签", "sure": "把握", "action": "处理", "error": "无法读取",
            "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？"},
 }  # fmt: skip
 
@@ -114,6 +114,20 @@ def write_csv(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
         rest = {name: value for name, value in carried.items() if name not in known}
         cells = [*(row[name] for name in FIELDS), *(_cell(carried.get(name)) for name in own)]
         table.writerow([*cells, _json(rest) if rest else ""])
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what opens a formula in a spreadsheet (OWASP, CSV Injection)
+
+
+def write_suppression(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
+    """Write a table of the dead addresses, once all verdicts are known; what a spreadsheet would run has a quote before it."""
+    from bounceml import suppression  # it needs a database, which the others need not pay for
+
+    found = suppression.rows(verdicts)
+    table = csv.writer(_Lines(out), lineterminator="\r\n")
+    table.writerow(suppression.COLUMNS)
+    for row in found:
+        table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row])
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------
@@ -252,6 +266,8 @@ def _card(verdict: Verdict, lang: str) -> str:
         lines.append(f"  {_question(verdict.suggestion, lang)}")
     if verdict.recipient:
         lines.append(f"  {label['recipient']}: {verdict.recipient}")
+    if verdict.scheme_label:
+        lines.append(f"  {label['label']}: {verdict.scheme_label}")
     lines.append(f"  {label['reply']}: {_one_line(verdict.reply)}")
     lines.append(
         f"  {label['action']}: {verdict.action} · {verdict.permanence} · {verdict.outcome} · {label['decided']}: {verdict.decided_by}"
@@ -264,12 +280,17 @@ def _card(verdict: Verdict, lang: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+_LABEL = 28  # columns, as many as the longest label takes
+
+
 def _table_row(verdict: Verdict, width: int, lang: str) -> str:
     sure = f"{verdict.confidence:>5.0%}" if not verdict.error else "    –"
     reply = _one_line(verdict.error or verdict.reply)
     if verdict.suggestion:
         reply = f"{_question(verdict.suggestion, lang)} {reply}"
     cells = [_fit(verdict.recipient or verdict.id or "", 26), _fit(verdict.category, 22), sure, _fit(verdict.action, 14)]
+    if verdict.scheme_label is not None:
+        cells.insert(2, _fit(verdict.scheme_label, _LABEL))
     return "  ".join([*cells, _fit(reply, max(20, width - 75)).rstrip()]) + "\n"
 
 
@@ -284,6 +305,9 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
     width = shutil.get_terminal_size((120, 24)).columns
     label = _LABELS[lang]
     head = [_fit(label["recipient"], 26), _fit(label["category"], 22), _fit(label["sure"], 5), _fit(label["action"], 14), label["reply"]]
+    if first[0].scheme_label is not None:
+        head.insert(2, _fit(label["label"], _LABEL))
+        width -= _LABEL + 2
     out.write("  ".join(head) + "\n")
     for verdict in chain(first, stream):
         out.write(_table_row(verdict, width, lang))
@@ -294,4 +318,5 @@ WRITERS: dict[str, Callable[[Iterable[Verdict], TextIO, str], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
+    "suppression": write_suppression,
 }

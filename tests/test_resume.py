@@ -284,7 +284,7 @@ def test_part_of_another_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_other_options_and_another_model_are_another_run() -> None:
-    given: dict[str, Any] = {"inputs": ["a"], "format": "auto", "column": None, "to": "csv", "lang": "en"}
+    given: dict[str, Any] = {"inputs": ["a"], "format": "auto", "column": None, "to": "csv", "lang": "en", "scheme": None}
     given |= {"explain": False, "threshold": None, "model": None, "imap_done": None}
     first = output.run_of(given)
     assert all(output.run_of({**given, name: "other"}) != first for name in given if name != "model")
@@ -314,6 +314,15 @@ def test_finished_output_is_replaced_by_the_next_run(tmp_path: Path) -> None:
     answer([mbox(tmp_path, 5)], tmp_path / "out")
     answer([mbox(tmp_path, 1)], tmp_path / "out")
     assert len((tmp_path / "out").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("to", ["jsonl", "suppression"])
+def test_link_is_followed_and_not_replaced(tmp_path: Path, to: str) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    for _ in range(2):
+        answer([mbox(tmp_path, 2)], tmp_path / "out", to)
+        assert (tmp_path / "out").is_symlink()
+        assert (tmp_path / "real").stat().st_size
 
 
 def test_what_is_no_file_is_written_to_directly() -> None:

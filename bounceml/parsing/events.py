@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from bounceml import tables
 from bounceml.errors import DataError
+from bounceml.parsing import times
 from bounceml.values import Reply
 
 OUTCOMES = ("failed", "delayed", "expired", "delivered", "relayed", "expanded", "not_a_bounce", "unknown", "none", "by_code")
@@ -41,6 +42,7 @@ class Source(NamedTuple):
     status: str = ""
     original_recipient: str = ""
     event_id: str = ""
+    time: str = ""
 
 
 class Wrapper(NamedTuple):
@@ -220,6 +222,7 @@ def _replies(source: Source, whole: dict[str, Any]) -> Iterator[Reply]:
             original_recipient=next(iter(_addresses(event.at(source.original_recipient))), None),
             outcome=outcome,
             status=status,
+            time=next(map(times.iso, event.at(source.time)), None),
         )
         named: list[str] = next(filter(None, (_addresses(event.at(path)) for path in source.recipient)), [])
         yield from (reply._replace(recipient=address) for address in named)

@@ -109,8 +109,15 @@ def read_line(line: str) -> list[Reply] | None:
         return None
     replies = _read(line)[1] if _has_sign(line) else None
     if replies is None and line[:1] in _STAMP_STARTS and (stamp := _STAMP.match(line)):
-        return _of_another_program(line[stamp.end() :])
-    return replies
+        replies = _of_another_program(line[stamp.end() :])
+    return _timed(line, replies) if replies else replies
+
+
+def _timed(line: str, replies: list[Reply]) -> list[Reply]:
+    from bounceml.parsing import times  # a pasted reply need not pay for it
+
+    when = times.of_line(line)
+    return [reply._replace(time=when) for reply in replies] if when else replies
 
 
 def _of_another_program(message: str) -> list[Reply]:

@@ -48,7 +48,7 @@ class Memory:
                 waiting = self._deferred.get(queue_id, {})
                 _remember(self._deferred, queue_id, {**waiting, reply.recipient: reply}, self._MESSAGES)
             elif reply.outcome == "expired" and reply.recipient is None and (waiting := self._deferred.pop(queue_id, {})):
-                return [last._replace(outcome="expired") for last in waiting.values()]
+                return [last._replace(outcome="expired", time=reply.time) for last in waiting.values()]
         return replies
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from bounceml.parsing import decode, rows
+from bounceml.parsing import decode, rows, times
 from bounceml.values import Reply
 
 # Record types and the outcome they stand for; "r" (mail received) and further ones report no delivery.
@@ -72,4 +72,5 @@ def _replies(row: dict[str, str], place: str | None) -> Iterator[Reply]:
         outcome=outcome,
         status=status[0] if status else None,
         columns=row,
+        time=times.iso(row.get("timeLogged", "")),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from bounceml.parsing import cause, dsn, notice, other_mail
+from bounceml.parsing import cause, dsn, notice, other_mail, times
 from bounceml.parsing.parts import Mail, attached, take_apart
 from bounceml.values import Reply
 
@@ -58,8 +58,11 @@ def _forwarded(raw: bytes, limits: Sequence[int]) -> Iterator[Reply]:
 def _own(mail: Mail) -> list[Reply]:
     """What the mail itself says, and what it would say if it were not too large."""
     replies = next((found for reader in READERS if (found := reader(mail))), None) or [_whole(mail)]
+    when = times.iso(mail.headers.get("date", ""))
     tells_of_nobody = all(reply.outcome == "not_a_bounce" for reply in replies)
-    return replies if tells_of_nobody else [*replies, *(Reply("", error=why) for why in mail.cut)]
+    more = [] if tells_of_nobody else [Reply("", error=why) for why in mail.cut]
+    timed = [reply._replace(time=when) for reply in replies] if when else replies
+    return [*timed, *more] if more else timed
 
 
 def _whole(mail: Mail) -> Reply:

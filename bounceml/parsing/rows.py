@@ -16,6 +16,7 @@ from bounceml.values import Reply
 # The columns that hold a reply where none is named, in the order they are looked for.
 REPLY_COLUMNS = ("text", "reply", "diagnostic_code", "diagnostic", "smtp_response", "response", "reason", "message", "error")
 RECIPIENT_COLUMNS = ("recipient", "email", "rcpt", "to")
+TIME_COLUMNS = ("time", "timestamp", "date", "bounced_at", "event_time")
 
 _NAMED = 20  # columns that a message lists
 
@@ -59,6 +60,15 @@ def _first(row: Mapping[str, object], names: Iterable[str]) -> str | None:
     return next((str(row[name]) for name in names if row.get(name)), None)
 
 
+def _time(row: Mapping[str, object]) -> str | None:
+    value = next((row[name] for name in TIME_COLUMNS if row.get(name)), None)
+    if value is None:
+        return None
+    from bounceml.parsing import times  # most tables have no time, and need not pay for it
+
+    return times.iso(value)
+
+
 def _reply_column(columns: Iterable[str], wanted: str | None) -> str:
     found = list(columns)
     for name in (wanted,) if wanted else REPLY_COLUMNS:
@@ -90,6 +100,7 @@ def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None
         source=place,
         recipient=_first(row, RECIPIENT_COLUMNS),
         columns={name: value for name, value in row.items() if name != "id"} or None,
+        time=_time(row),
     )
     try:
         column = _reply_column(row, wanted)
@@ -97,7 +108,9 @@ def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None
         yield known._replace(error=f"{place or f'line {number}'}: {error}")
         return
     for reply in from_text(str(row[column] if row[column] is not None else "")):
-        yield reply._replace(id=known.id, source=place, recipient=reply.recipient or known.recipient, columns=known.columns)
+        yield reply._replace(
+            id=known.id, source=place, recipient=reply.recipient or known.recipient, columns=known.columns, time=reply.time or known.time
+        )
 
 
 def _distinct(header: Iterable[str]) -> list[str]:

@@ -7,6 +7,9 @@ providers.csv   providers' own codes and their documented meaning
 blocklists.csv  DNS blocklist zones and who runs them
 mail_domains.csv  domains that people write to; weight 3: its name alone tells it, whatever suffix was typed; 2: large; 1: small;
                   0: closed, or known for something else, and never suggested
+schemes.csv     what other tools call a verdict: the label by scheme and category; ``when`` names the outcome or permanence that a row is
+                for, a row without it is for all others; an empty label says that the tool has none, as for a mail that is no bounce
+policy.toml     what we advise where no document decides: how long a dead address stays on a suppression list
 words_zh.txt    our word list for Chinese
 concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning
                      of words ends in "*"; in the rows of language "=", a form is two neighbouring concepts that are one
@@ -232,6 +235,31 @@ def concepts(kind: str) -> Iterator[ConceptForms]:
         for line in file:  # no cell is quoted, and csv would take 4 ms more of each start
             concept, language, forms = line.decode().rstrip().split(",")
             yield ConceptForms(concept, language, tuple(forms.split("|")))
+
+
+@cache
+def suppression_days() -> dict[str, int | None]:
+    """Return how many days after its last bounce an address stays on a suppression list, by category; None: for good."""
+    return {category: None if days == "never" else int(days) for category, days in _toml("policy.toml")["suppression_days"].items()}
+
+
+@cache
+def schemes() -> dict[str, dict[tuple[str, str], str]]:
+    """Return the labels of each scheme, keyed by category and the outcome or permanence that a label is for ("": any)."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for row in _csv("schemes.csv"):
+        found.setdefault(row["scheme"], {})[row["category"], row["when"]] = row["label"]
+    return found
+
+
+def scheme_label(scheme: str, category: str, outcome: str, permanence: str) -> str:
+    """Return what another tool calls a verdict; empty where it has no name for it.
+
+    >>> scheme_label("ses", "mailbox_full", "delayed", "temporary"), scheme_label("powermta", "not_a_bounce", "delivered", "unknown")
+    ('Transient/MailboxFull', '')
+    """
+    labels = schemes()[scheme]
+    return next(labels[category, when] for when in (outcome, permanence, "") if (category, when) in labels)
 
 
 @cache
