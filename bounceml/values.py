@@ -16,7 +16,8 @@ class Reply(NamedTuple):
     ``text`` is the server's reply as received. ``outcome`` is what a report states (RFC 3464 section 2.3.3) or
     ``unknown``. ``status`` is a report's own Status field, used where the text carries no code. ``error`` says why
     this input could not be read; then there is no text to judge. ``columns`` are those of the table's row that the reply
-    stands in, but for its ``id``; nobody reads them, they are carried to the output.
+    stands in, but for its ``id``; nobody reads them, they are carried to the output. ``time`` is when it was reported, as
+    the input writes it, and ``host`` the mail exchanger that the input names; reports count by them.
     """
 
     text: str
@@ -28,6 +29,8 @@ class Reply(NamedTuple):
     status: str | None = None
     error: str | None = None
     columns: Mapping[str, object] | None = None
+    time: str | None = None
+    host: str | None = None
 
 
 class Codes(NamedTuple):

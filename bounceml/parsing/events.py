@@ -41,6 +41,7 @@ class Source(NamedTuple):
     status: str = ""
     original_recipient: str = ""
     event_id: str = ""
+    time: tuple[str, ...] = ()
 
 
 class Wrapper(NamedTuple):
@@ -220,6 +221,7 @@ def _replies(source: Source, whole: dict[str, Any]) -> Iterator[Reply]:
             original_recipient=next(iter(_addresses(event.at(source.original_recipient))), None),
             outcome=outcome,
             status=status,
+            time=event.first(source.time) or None,
         )
         named: list[str] = next(filter(None, (_addresses(event.at(path)) for path in source.recipient)), [])
         yield from (reply._replace(recipient=address) for address in named)

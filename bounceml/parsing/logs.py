@@ -44,7 +44,8 @@ _SIGNS = tuple(sign for program in PROGRAMS for sign in program.signs)
 _STAMP_STARTS = frozenset("<0123456789JFMASOND")
 _TIME = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _STAMP = re.compile(
-    rf"(?:<\d{{1,3}}>(?:1 )?)?(?:[A-Z][a-z]{{2}} [ \d]\d (?:\d{{4}} )?{_TIME}|\d{{4}}-\d\d-\d\d[T ]{_TIME}(?: ?(?:Z|[+-]\d\d:?\d\d))?)\s+"
+    rf"(?:<\d{{1,3}}>(?:1 )?)?(?P<time>[A-Z][a-z]{{2}} [ \d]\d (?:\d{{4}} )?{_TIME}"
+    rf"|\d{{4}}-\d\d-\d\d[T ]{_TIME}(?: ?(?:Z|[+-]\d\d:?\d\d))?)\s+"
 )
 _SYSLOG_TAG = re.compile(r"(?:[\w.:-]{1,255} )?[\w./@-]{1,80}(?:\[\d{1,12}\])?: ")
 # A reply code or enhanced code, such as a program that we do not know may log.
@@ -170,11 +171,19 @@ def read_log(file: BinaryIO, source: str | None, _column: str | None = None) -> 
             if reply.error:
                 yield reply._replace(source=place, error=f"{place or f'line {number}'}: {reply.error}")
             elif reply.outcome != "unknown" or not is_log:
-                yield reply._replace(source=place)
+                yield reply._replace(source=place, time=_time(line))
     if foreign:
         import logging  # 5 ms that a pasted line need not pay
 
         logging.getLogger(__name__).warning("%s: %d lines are of no mail log; they were left out", source or "input", foreign)
+
+
+def _time(line: str) -> str | None:
+    """When a line was logged, as it says; qmail writes TAI64N labels."""
+    if line.startswith("@4"):
+        return line[:25]
+    stamp = _STAMP.match(line)
+    return stamp["time"] if stamp else None
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:

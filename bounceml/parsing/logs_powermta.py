@@ -72,4 +72,5 @@ def _replies(row: dict[str, str], place: str | None) -> Iterator[Reply]:
         outcome=outcome,
         status=status[0] if status else None,
         columns=row,
+        time=row.get("timeLogged") or None,
     )

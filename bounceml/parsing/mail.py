@@ -59,6 +59,8 @@ def _own(mail: Mail) -> list[Reply]:
     """What the mail itself says, and what it would say if it were not too large."""
     replies = next((found for reader in READERS if (found := reader(mail))), None) or [_whole(mail)]
     tells_of_nobody = all(reply.outcome == "not_a_bounce" for reply in replies)
+    if time := mail.headers.get("date"):
+        replies = [reply._replace(time=time) for reply in replies]
     return replies if tells_of_nobody else [*replies, *(Reply("", error=why) for why in mail.cut)]
 
 

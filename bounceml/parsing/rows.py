@@ -16,6 +16,7 @@ from bounceml.values import Reply
 # The columns that hold a reply where none is named, in the order they are looked for.
 REPLY_COLUMNS = ("text", "reply", "diagnostic_code", "diagnostic", "smtp_response", "response", "reason", "message", "error")
 RECIPIENT_COLUMNS = ("recipient", "email", "rcpt", "to")
+TIME_COLUMNS = ("time", "timestamp", "date", "datetime", "bounced_at", "created_at")
 
 _NAMED = 20  # columns that a message lists
 
@@ -90,6 +91,7 @@ def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None
         source=place,
         recipient=_first(row, RECIPIENT_COLUMNS),
         columns={name: value for name, value in row.items() if name != "id"} or None,
+        time=_first(row, TIME_COLUMNS),
     )
     try:
         column = _reply_column(row, wanted)
@@ -97,7 +99,8 @@ def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None
         yield known._replace(error=f"{place or f'line {number}'}: {error}")
         return
     for reply in from_text(str(row[column] if row[column] is not None else "")):
-        yield reply._replace(id=known.id, source=place, recipient=reply.recipient or known.recipient, columns=known.columns)
+        recipient = reply.recipient or known.recipient
+        yield reply._replace(id=known.id, source=place, recipient=recipient, columns=known.columns, time=known.time)
 
 
 def _distinct(header: Iterable[str]) -> list[str]:
