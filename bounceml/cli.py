@@ -46,6 +46,7 @@ _FORMATS = (
 )
 _OUTPUTS = ("text", "jsonl", "csv", "parquet")
 _LANGUAGES = ("en", "zh")
+_KINDS = {"hard": "hard", "soft": "soft", "block": "blocked", "unknown": "unknown"}  # of failures, in a report
 
 _EXAMPLES = """examples:
   bounceml predict "552 5.2.2 mailbox full"
@@ -209,7 +210,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from bounceml import report
     from bounceml.classifier import Classifier
 
-    unread = report.write(
+    found = report.write(
         arguments.inputs,
         arguments.output,
         Classifier.load(arguments.model, arguments.lang),
@@ -219,8 +220,15 @@ def _report(arguments: argparse.Namespace) -> int:
         say=_tell,
         watch=partial(_with_progress, unit="replies"),
     )
-    _tell(f"report written to {arguments.output}")
-    return 3 if unread else 0
+    totals = found["totals"]
+    new = sum(bool(row["new"]) for row in found["templates"]["rows"])
+    kinds = ", ".join(f"{totals[kind]:,} {name}" for kind, name in _KINDS.items())
+    print(
+        f"{arguments.output}: {totals['failed']:,} of {totals['read']:,} results failed ({kinds}){f'; {new:,} new wordings' if new else ''}"
+    )
+    if totals["unread"]:
+        _tell(f"{totals['unread']:,} inputs could not be read; the page says which")
+    return 3 if totals["unread"] else 0
 
 
 def _say(step: str) -> None:

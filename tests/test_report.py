@@ -16,7 +16,7 @@ from conftest import ROOT
 
 from bounceml import Classifier, tables
 from bounceml.cli import main
-from bounceml.report import figures, page, table
+from bounceml.report import chart, figures, page, table
 from bounceml.report.aggregate import TABLES, Figures, kind
 from bounceml.report.times import Clock, Timeline
 from bounceml.values import Reply
@@ -61,7 +61,7 @@ def test_every_reply_is_counted_once(classifier: Classifier) -> None:
         name: totals[name]
         for name in ("read", "failed", "hard", "soft", "block", "delivered", "no_bounce", "unread", "undated", "suppress")
     } == {
-        "read": 7,
+        "read": 6,
         "failed": 4,
         "hard": 1,
         "soft": 2,
@@ -133,7 +133,7 @@ def test_no_address_is_on_the_page_unasked(classifier: Classifier) -> None:
 
 def test_new_wordings_since_the_last_report(classifier: Classifier) -> None:
     before = summary(classifier, [Reply(FULL, time="2026-11-01 10:00:00")])
-    after = summary(classifier, [Reply(FULL), Reply(GONE)], earlier={row["name"] for row in before["templates"]["rows"]})
+    after = summary(classifier, [Reply(FULL), Reply(GONE)], earlier=set(before["wordings"]))
     assert {row["name"]: row["new"] for row in after["templates"]["rows"]} == {
         "552 5.2.2 <addr>: mailbox full": False,
         "550 5.1.1 <addr>: no such user": True,
@@ -182,13 +182,26 @@ def test_a_timeline_counts_hours_until_days_fit_better() -> None:
         ("2026-11-03T12", 0),
         ("2026-11-03T13", 1),
     ]
-    line.add("2026-11-20T00:00:00", "hard")
+    line.add("2026-11-30T00:00:00", "hard")
     bars = dict(line.bars())
     assert line.unit == "day"
-    assert (len(bars), bars["2026-11-03"]["soft"], bars["2026-11-20"]["hard"]) == (18, 3, 1)
+    assert (len(bars), bars["2026-11-03"]["soft"], bars["2026-11-30"]["hard"]) == (28, 3, 1)
     line.add("1990-01-01T00:00:00", "hard")
     line.add("2099-12-31T00:00:00", "hard")
     assert (line.unit, len(list(line.bars())), sum(sum(counts.values()) for _, counts in line.bars())) == ("year", 110, 6)
+
+
+def test_a_week_of_hours_is_drawn_to_its_end() -> None:
+    line = Timeline()
+    for number in range(168):
+        line.add(f"2026-11-{3 + number // 24:02}T{number % 24:02}:30:00", "soft")
+    rows = [{"time": time, "hard": 0, "block": 0, "unknown": 0, "soft": counts["soft"]} for time, counts in line.bars()]
+    drawing = chart.timeline(rows)
+    assert drawing
+    assert (line.unit, len(drawing.slots)) == ("hour", 168)
+    assert [slot.label for slot in drawing.slots if slot.label] == [f"11-0{day} 00:00" for day in range(3, 10)]
+    assert all(slot.bars[0].x + slot.bars[0].width <= drawing.width for slot in drawing.slots)
+    assert all(bar.y >= 0 and bar.y + bar.height <= drawing.floor + 0.1 for slot in drawing.slots for bar in slot.bars)
 
 
 def test_logs_mails_events_and_tables_tell_when_and_by_whom(tmp_path: Path) -> None:
@@ -369,7 +382,7 @@ def test_from_a_log_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     log, out = tmp_path / "mail.log", tmp_path / "report.html"
     log.write_text(LOG)
     assert main(["report", str(log), "-o", str(out)]) == 0
-    assert capsys.readouterr().err.endswith(f"report written to {out}\n")
+    assert capsys.readouterr().out == f"{out}: 3 of 3 results failed (0 hard, 3 soft, 0 blocked, 0 unknown)\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mail.log", "report.csv", "report.html", "report.json"]
     found = json.loads((tmp_path / "report.json").read_text())
     assert (found["totals"]["soft"], found["hosts"]["rows"][0]["name"], found["recipients"]["rows"][0]["name"]) == (
@@ -381,6 +394,14 @@ def test_from_a_log_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["report", str(log), "-o", str(out), "--lang", "zh"]) == 0
     assert [row["new"] for row in json.loads((tmp_path / "report.json").read_text())["templates"]["rows"]] == [True, False]
     assert "新出现的退信内容" in out.read_text()
+    assert capsys.readouterr().out.endswith("; 1 new wordings\n")
+
+
+def test_the_readme_shows_what_comes_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report.html"
+    assert main(["report", str(ROOT / "tests/lab/mails"), "-o", str(out)]) == 0
+    failed = capsys.readouterr().out.replace(str(out), "report.html").partition(" (")[0]
+    assert f"\n{failed} (" in (ROOT / "README.md").read_text()
 
 
 def test_a_folder_of_inputs_does_not_read_its_own_report(tmp_path: Path) -> None:

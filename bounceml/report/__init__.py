@@ -41,7 +41,7 @@ def write(
     addresses: bool = False,
     say: Callable[[str], None],
     watch: Callable[[Iterable[Reply]], Iterable[Reply]],
-) -> int:
+) -> dict[str, Any]:
     """Write the report on what the user named, and the same figures beside it: ``report.json`` and ``report.csv``.
 
     Parameters
@@ -59,8 +59,8 @@ def write(
 
     Returns
     -------
-    int
-        How many inputs could not be read.
+    dict[str, Any]
+        The figures, as they are in the JSON.
 
     Raises
     ------
@@ -79,19 +79,18 @@ def write(
         raise UsageError(f"{named[0]}: is to be read, and would be written; name another page with -o")
     entries = stream.entries(arguments, form, column, say=say, ours=ours)
     found = figures(watch(reply for entry in entries for reply in entry.replies), classifier, datetime.now())
-    templates = None if earlier is None else {row["name"] for row in earlier["templates"]["rows"]}
-    summary = found.summary(addresses, templates)
+    summary = found.summary(addresses, None if earlier is None else set(earlier["wordings"]))
     _put(output, page.render(summary, classifier.lang, earlier, csv_file.name, json_file.name))
     _put(csv_file, table.render(summary))
     _put(json_file, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
-    return found.unread
+    return summary
 
 
 def _earlier(path: Path) -> dict[str, Any] | None:
     """The figures of the report before this one; a file that is something else is not overwritten."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT or not isinstance(found["templates"]["rows"], list):
+        if found["format"] != FORMAT or not isinstance(found["wordings"], list) or "last_seen" not in found:
             raise ValueError
     except FileNotFoundError:
         return None

@@ -53,11 +53,6 @@ class Figures:
         self._errors: list[str] = []
         self._model = ""
 
-    @property
-    def unread(self) -> int:
-        """How many inputs could not be read."""
-        return self._totals["unread"]
-
     def add_success(self, reply: Reply) -> None:
         """Count a reply that tells of no failure."""
         self._totals["read"] += 1
@@ -65,13 +60,13 @@ class Figures:
 
     def add(self, reply: Reply, verdict: Verdict, template: str) -> None:
         """Count a reply by its verdict; ``template`` is its masked form."""
-        self._totals["read"] += 1
         self._model = verdict.model
         if verdict.error:
             self._totals["unread"] += 1
             if len(self._errors) < _ERRORS:
                 self._errors.append(verdict.error)
             return
+        self._totals["read"] += 1
         if verdict.category == decide.NO_BOUNCE:
             self._totals["no_bounce"] += 1
             return
@@ -114,7 +109,8 @@ class Figures:
         addresses
             Whether recipients are written in full; else the part before the @ is masked.
         earlier
-            The templates of the report before this one, to tell which are new.
+            The ``wordings`` of the report before this one, to tell which are new: all of its templates, also those that
+            are too rare for a row.
 
         """
         found: dict[str, Any] = {
@@ -132,6 +128,7 @@ class Figures:
             found[name] = _table(
                 bounded, least=2 if name == "recipients" else 1, shown=_masked if name == "recipients" and not addresses else visible
             )
+        found["wordings"] = sorted(visible(template) for template, _ in self._tables["templates"].most())
         for row in found["templates"]["rows"]:
             row["new"] = None if earlier is None else row["name"] not in earlier
         found["errors"] = [visible(error) for error in self._errors]

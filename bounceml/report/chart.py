@@ -11,7 +11,8 @@ from bounceml.report.bounded import KINDS
 
 WIDTH, HEIGHT = 960, 240  # of the drawing, in its own units
 _LEFT, _TOP, _BOTTOM = 56, 12, 28  # margins for the labels
-_LABELS = 8  # at most so many along the time
+_LABELS = 9  # at most so many along the time
+_HOURS = (1, 2, 3, 6, 12, 24)  # between two of them, where bars are hours
 _WIDEST = 64.0
 
 
@@ -63,9 +64,9 @@ def timeline(rows: Sequence[dict[str, Any]]) -> Timeline | None:
     top = step * math.ceil(max(sum(row[kind] for kind in KINDS) for row in rows) / step)
     scale = (floor - _TOP) / top
     pitch = (WIDTH - _LEFT) / len(rows)
-    every = math.ceil(len(rows) / _LABELS)
+    labels = _labels([row["time"] for row in rows])
     slots = []
-    for number, row in enumerate(rows):
+    for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
         width = min(pitch * 0.82, _WIDEST)
         x, y, bars = _LEFT + number * pitch + (pitch - width) / 2, floor, []
         for kind in KINDS:
@@ -73,7 +74,6 @@ def timeline(rows: Sequence[dict[str, Any]]) -> Timeline | None:
                 height = row[kind] * scale
                 y -= height
                 bars.append(Bar(kind, round(x, 2), round(y, 2), round(width, 2), round(height, 2)))
-        label = _label(row["time"], rows[number - every]["time"] if number else None) if number % every == 0 else ""
         slots.append(
             Slot(row["time"], {kind: row[kind] for kind in KINDS}, round(_LEFT + number * pitch, 2), round(pitch, 2), tuple(bars), label)
         )
@@ -95,13 +95,26 @@ def _step(most: int) -> int:
     return step
 
 
-def _label(time: str, before: str | None) -> str:
-    """The time as short as the label before it allows: the date only where it changes.
+def _labels(times: Sequence[str]) -> list[str]:
+    """The text under each bar, empty where there is no room: hours at even distances, a date only where it changes.
 
-    >>> _label("2026-11-03T10", "2026-11-03T08"), _label("2026-11-04T00", "2026-11-03T12"), _label("2026-11-04", None)
-    ('10:00', '11-04 00:00', '2026-11-04')
+    >>> [label for label in _labels([f"2026-11-{day:02}T{hour:02}" for day in (3, 4) for hour in range(24)]) if label]
+    ['11-03 00:00', '06:00', '12:00', '18:00', '11-04 00:00', '06:00', '12:00', '18:00']
     """
-    date, _, hour = time.partition("T")
-    if not hour:
-        return date[5:] if before and len(date) == 10 and date[:4] == before[:4] else date
-    return f"{hour}:00" if before and before.startswith(date) else f"{date[5:]} {hour}:00"
+    apart = math.ceil(len(times) / _LABELS)
+    hours = next((step for step in _HOURS if step >= apart), _HOURS[-1])
+    labels, before = [], ""
+    for number, time in enumerate(times):
+        date, _, hour = time.partition("T")
+        if int(hour) % hours if hour else number % apart:
+            labels.append("")
+            continue
+        labels.append(_label(date, hour, before))
+        before = date
+    return labels
+
+
+def _label(date: str, hour: str, before: str) -> str:
+    if hour:
+        return f"{hour}:00" if date == before else f"{date[5:]} {hour}:00"
+    return date[5:] if len(date) == 10 and date[:4] == before[:4] else date

@@ -75,7 +75,7 @@ def _utc(seconds: float) -> datetime:
 
 UNITS = {"hour": 13, "day": 10, "month": 7, "year": 4}  # and how many characters of a time name one
 _FORMATS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-_MOST = 96  # bars that are told apart on a page: four days of hours, three months of days
+_MOST = 200  # bars that are told apart on a page: eight days of hours, half a year of days
 
 
 class Timeline:
@@ -109,7 +109,7 @@ class Timeline:
 
     def bars(self) -> Iterator[tuple[str, Counter[str]]]:
         """Yield each unit from the first to the last, those in which nothing happened too."""
-        for key in _between(self._first, self._last, self.unit, len(_YEARS)) if self._counts else ():
+        for key in _between(self._first, self._last, self.unit, _MOST) if self._counts else ():
             yield key, self._counts.get(key, Counter())
 
 

@@ -6,7 +6,7 @@ codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category
 providers.csv   providers' own codes and their documented meaning
 blocklists.csv  DNS blocklist zones and who runs them
 words_zh.txt    our word list for Chinese
-concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning of words ends in
+concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", no accents, a beginning of words ends in
                      "*"; in the rows of language "=", a form is two neighbouring concepts that are one
 concept_phrases.csv  phrases that are searched for in the languages that do not part their words by blanks, or part them too often
 """
