@@ -369,6 +369,12 @@ def test_a_spreadsheet_computes_nothing(classifier: Classifier) -> None:
     assert not [row for row in rows if row["name"].startswith(("=", "+", "-", "@"))]
 
 
+def test_the_table_has_the_timeline(classifier: Classifier) -> None:
+    found = summary(classifier, [Reply(FULL, time="2026-11-03 10:20:00"), Reply(GONE, time="2026-11-03 10:40:00")])
+    rows = [row for row in csv.DictReader(io.StringIO(table.render(found))) if row["table"] == "timeline"]
+    assert [(row["name"], row["count"], row["soft"], row["hard"]) for row in rows] == [("2026-11-03T10", "2", "1", "1")]
+
+
 # --- the command ------------------------------------------------------------------------------------------------
 
 LOG = "".join(
@@ -425,7 +431,7 @@ def test_unread_inputs_are_told(tmp_path: Path) -> None:
         ("report.csv", "report.html", "report.csv: is there already, and of no report"),
         ("mail.html", "mail.html", "mail.html: is to be read, and would be written"),
         ("mail.log", "report.csv", "JSON and CSV stand beside the page"),
-        ("mail.log", "no/folder.html", "cannot be written (No such file or directory)"),
+        ("mail.log", "no/folder.html", "no/folder.html: its folder is not there or cannot be written"),
     ],
 )
 def test_no_file_of_the_user_is_overwritten(

@@ -13,7 +13,7 @@ from bounceml import decide, stream, text
 from bounceml.classifier import Classifier
 from bounceml.errors import UsageError
 from bounceml.report import page, table
-from bounceml.report.aggregate import FORMAT, Figures
+from bounceml.report.aggregate import FORMAT, Figures, visible
 from bounceml.values import Reply
 
 
@@ -77,10 +77,12 @@ def write(
     ours = {os.path.realpath(path) for path in (output, json_file, csv_file)}
     if named := [argument for argument in arguments if os.path.realpath(argument) in ours]:
         raise UsageError(f"{named[0]}: is to be read, and would be written; name another page with -o")
+    if not os.access(output.parent, os.W_OK):  # told now, and not when a million rows are read
+        raise UsageError(f"{output}: its folder is not there or cannot be written; name another page with -o")
     entries = stream.entries(arguments, form, column, say=say, ours=ours)
     found = figures(watch(reply for entry in entries for reply in entry.replies), classifier, datetime.now())
     summary = found.summary(addresses, None if earlier is None else set(earlier["wordings"]))
-    _put(output, page.render(summary, classifier.lang, earlier, csv_file.name, json_file.name))
+    _put(output, page.render(summary, classifier.lang, earlier, visible(csv_file.name), visible(json_file.name)))
     _put(csv_file, table.render(summary))
     _put(json_file, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
     return summary
@@ -94,7 +96,7 @@ def _earlier(path: Path) -> dict[str, Any] | None:
             raise ValueError
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{path}: is no report of this version of bounceml; move it away, or name another page with -o") from None
     return dict(found)
 

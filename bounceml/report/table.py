@@ -14,10 +14,15 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is computed
 
 
 def render(summary: dict[str, Any]) -> str:
-    """Return the rows of all tables, each with the name of its table; a cell that a spreadsheet would compute gets a quote before it."""
+    """Return the timeline and the rows of all tables, each with the name of its table.
+
+    A cell that a spreadsheet would compute gets a quote before it.
+    """
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(["table", *_COLUMNS])
+    for bar in summary["timeline"]["bars"]:
+        rows.writerow(["timeline", bar["time"], sum(bar[kind] for kind in KINDS), *(bar[kind] for kind in KINDS)])
     for name in TABLES:
         for row in summary[name]["rows"]:
             rows.writerow([name, *(_cell(row[column]) for column in _COLUMNS)])
