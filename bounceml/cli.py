@@ -13,14 +13,17 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bounceml import __version__
 from bounceml.errors import BouncemlError, InputError, UsageError
 
 if TYPE_CHECKING:
     from bounceml.values import Verdict
+
+_Item = TypeVar("_Item")
 
 _FORMATS = (
     *(
@@ -47,6 +50,7 @@ _SCHEMES = (
     *("powermta", "kumomta", "sparkpost", "ses", "sendgrid", "mailgun", "postmark"),
     *("anymail", "sisimai", "postalsys", "zonemta", "rfc3463", "hard-soft"),
 )
+_KINDS = {"hard": "hard", "soft": "soft", "block": "blocked", "unknown": "unknown"}  # of failures, in a report
 
 _TO = (
     "how to write the verdicts (default: %(default)s); suppression: a CSV of the dead addresses, complete at the end, "
@@ -122,6 +126,25 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     predict.set_defaults(run=_predict)
 
+    report = commands.add_parser(
+        "report",
+        help="one page on what bounced, when, where and why",
+        description="Write one page on what bounced, when, where, why and what to do about it, from any input that predict reads. "
+        "The same figures stand beside it as JSON and CSV; the next report of that name tells what is new since.",
+        epilog="examples:\n  bounceml report /var/log/mail.log* -o report.html\n  bounceml report ~/Maildir -o bounces.html --lang zh",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report.add_argument("inputs", nargs="*", metavar="LOG | PATH", help="a log, a mail, a table, a folder; - or nothing: standard input")
+    report.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page, such as report.html")
+    report.add_argument(
+        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
+    )
+    report.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
+    report.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the page (default: %(default)s)")
+    report.add_argument("--addresses", action="store_true", help="show recipients in full (default: j…@example.com)")
+    report.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    report.set_defaults(run=_report)
+
     train = commands.add_parser(
         "train", help="train a model from labelled replies", epilog="example: bounceml train --out models/mine --add mine.jsonl"
     )
@@ -155,13 +178,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_progress(verdicts: Iterable[Verdict]) -> Iterable[Verdict]:
-    """Count the verdicts on standard error, where someone is watching."""
+def _with_progress(items: Iterable[_Item], unit: str = "verdicts") -> Iterable[_Item]:
+    """Count what passes on standard error, where someone is watching."""
     if not sys.stderr.isatty():
-        return verdicts
+        return items
     from tqdm import tqdm
 
-    counted: Iterable[Verdict] = tqdm(verdicts, unit=" verdicts", delay=1.0, file=sys.stderr)
+    counted: Iterable[_Item] = tqdm(items, unit=f" {unit}", delay=1.0, file=sys.stderr)
     return counted
 
 
@@ -177,8 +200,6 @@ def _tell(message: str) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from functools import partial
-
     from bounceml import output, stream
     from bounceml.classifier import Classifier
     from bounceml.writers import WRITERS
@@ -200,6 +221,31 @@ def _predict(arguments: argparse.Namespace) -> int:
         verdicts = out.verdicts(entries, partial(classifier.classify_all, explained=arguments.explain))
         WRITERS[arguments.to](_with_complaints(_with_progress(verdicts)), out.file, arguments.lang)
     return 3 if out.unread else 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from bounceml import report
+    from bounceml.classifier import Classifier
+
+    found = report.write(
+        arguments.inputs,
+        arguments.output,
+        Classifier.load(arguments.model, arguments.lang),
+        form=arguments.format,
+        column=arguments.column,
+        addresses=arguments.addresses,
+        say=_tell,
+        watch=partial(_with_progress, unit="replies"),
+    )
+    totals = found["totals"]
+    new = sum(bool(row["new"]) for row in found["templates"]["rows"])
+    kinds = ", ".join(f"{totals[kind]:,} {name}" for kind, name in _KINDS.items())
+    print(
+        f"{arguments.output}: {totals['failed']:,} of {totals['read']:,} results failed ({kinds}){f'; {new:,} new wordings' if new else ''}"
+    )
+    if totals["unread"]:
+        _tell(f"{totals['unread']:,} inputs could not be read; the page says which")
+    return 3 if totals["unread"] else 0
 
 
 def _say(step: str) -> None:

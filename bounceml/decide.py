@@ -10,7 +10,7 @@ UNKNOWN = "unknown"
 NO_BOUNCE = "not_a_bounce"
 QUEUE_EXPIRED = "queue_expired"
 # Outcomes (RFC 3464 section 2.3.3 and ours) by which a report itself says that nothing failed, or that something did.
-_NO_FAILURE = frozenset(("delivered", "relayed", "expanded", NO_BOUNCE))
+NO_FAILURE = frozenset(("delivered", "relayed", "expanded", NO_BOUNCE))
 _FAILURE = frozenset(("failed", "delayed", "expired"))
 
 
@@ -19,7 +19,7 @@ def reported(outcome: str, scores: Sequence[Score]) -> tuple[Decision | None, Se
 
     A failure that a report states cannot be ``not_a_bounce``, whatever the words look like.
     """
-    if outcome in _NO_FAILURE:
+    if outcome in NO_FAILURE:
         return Decision(NO_BOUNCE, 1.0, "rule", (Evidence(outcome, "report", 1.0),), ()), scores
     if outcome not in _FAILURE:
         return None, scores

@@ -17,7 +17,7 @@ class Reply(NamedTuple):
     ``unknown``. ``status`` is a report's own Status field, used where the text carries no code. ``error`` says why
     this input could not be read; then there is no text to judge. ``columns`` are those of the table's row that the reply
     stands in, but for its ``id``; nobody reads them, they are carried to the output. ``time`` is when the server said so, in
-    ISO 8601, where the input tells it.
+    ISO 8601, and ``host`` the mail exchanger, where the input tells them.
     """
 
     text: str
@@ -30,6 +30,7 @@ class Reply(NamedTuple):
     error: str | None = None
     columns: Mapping[str, object] | None = None
     time: str | None = None
+    host: str | None = None
 
 
 class Codes(NamedTuple):

@@ -167,7 +167,7 @@ def test_reader_that_closes_the_pipe_is_no_error() -> None:
     assert done.stderr == b"bounceml: standard input: read as reply\n"
 
 
-@pytest.mark.parametrize("command", ["", "predict", "train", "evaluate", "taxonomy"])
+@pytest.mark.parametrize("command", ["", "predict", "report", "train", "evaluate", "taxonomy"])
 def test_help_has_an_example(command: str) -> None:
     done = run(*command.split(), "--help")
     assert done.returncode == 0

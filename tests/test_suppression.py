@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,22 @@ def test_time_of_any_form(given_time: object, expected: str | None) -> None:
     assert times.iso(given_time) == expected
 
 
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ("Nov  3 10:00:00", "2026-11-03T10:00:00"),
+        ("<22>Dec 31 23:59:59", "2025-12-31T23:59:59"),
+        ("Feb 29 08:00:00", "2024-02-29T08:00:00"),
+        ("Nov  3 2020 10:00:00", "2020-11-03T10:00:00"),
+        ("Nov 31 10:00:00", None),
+        ("Foo  3 10:00:00", None),
+        ("@40000000663200000a0b0c0d", "2024-05-01T08:40:22Z"),
+    ],
+)
+def test_time_of_a_log_line(stamp: str, expected: str | None) -> None:
+    assert times.of_line(f"{stamp} mx postfix/smtp[7]: x", datetime(2026, 11, 23, 12)) == expected
+
+
 @given(st.text() | st.integers() | st.floats() | st.none())
 def test_no_time_defeats_the_reader(value: object) -> None:
     found = times.iso(value)
@@ -307,7 +324,11 @@ Subject: failure notice
         (LOG, "postfix", "2024-05-01T06:00:00Z"),
         ("2024-05-01 09:00:02 1s2AbC-0001xy-2D ** ann@example.net R=dns T=smtp: 550 5.1.1 no such user", "exim", "2024-05-01T09:00:02"),
         ("@4000000066320a1c0c0d0e0f delivery 1: failure: 550_5.1.1_no_such_user/", "qmail", "2024-05-01T09:23:30Z"),
-        ("May  1 12:00:00 mx sm-mta[7]: 44180012000900: to=<a@example.net>, dsn=5.1.1, stat=User unknown", "sendmail", None),
+        (
+            "May  1 2024 12:00:00 mx sm-mta[7]: 44180012000900: to=<a@example.net>, dsn=5.1.1, stat=User unknown",
+            "sendmail",
+            "2024-05-01T12:00:00",
+        ),
         ("type,timeLogged,rcpt,dsnDiag\nb,2024-05-01 08:00:00+0200,a@example.com,550 no such user", "powermta", "2024-05-01T06:00:00Z"),
         ("text,date\n550 no such user,2024-05-01", "csv", "2024-05-01T00:00:00"),
         (EVENT, "sendgrid", "2024-05-01T06:00:00Z"),

@@ -242,6 +242,7 @@ def _reply(block: Block, action: str, human: _Human) -> Reply:
         original_recipient=original or (passage.original_recipient if passage else None),
         outcome=action,
         status=_status(block),
+        host=_TYPE.sub("", block["remote-mta"], count=1).partition(" ")[0].lower() or None if "remote-mta" in block else None,
     )
 
 

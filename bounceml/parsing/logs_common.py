@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from bounceml.values import Reply
 
@@ -29,6 +30,21 @@ def status(fields: str) -> str | None:
     """Return the enhanced status code of a ``dsn=`` field."""
     found = _STATUS.search(fields)
     return found[1] if found else None
+
+
+@cache
+def _host_field(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{name}=([A-Za-z0-9](?:[A-Za-z0-9-]*\.)+[A-Za-z][A-Za-z0-9-]*)")
+
+
+def host(fields: str, name: str) -> str | None:
+    """Return the host of a field in lower case, or None for what is no host name: an address literal, a socket, ``none``.
+
+    >>> host(" relay=MX.example.net[192.0.2.1]:25, delay=1", "relay"), host(" relay=none, delay=1", "relay")
+    ('mx.example.net', None)
+    """
+    found = _host_field(name).search(fields)
+    return found[1].lower() if found else None
 
 
 def commanded(text: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bounceml.parsing.logs_common import address, commanded, cut_off
+from bounceml.parsing.logs_common import address, commanded, cut_off, host
 from bounceml.values import Reply
 
 # Message ids before and since Exim 4.97.
@@ -56,7 +56,7 @@ def _delivery(flag: str, rest: str) -> list[Reply]:
     to, original = (address(found["to"]), address(found["original"])) if found else (None, None)
     if original and (to is None or "@" not in to):  # "joe <joe@example.com>": a local delivery
         to, original = original, None
-    reply = Reply("", recipient=to, original_recipient=original)
+    reply = Reply("", recipient=to, original_recipient=original, host=host(fields, "H"))
     if flag in _ARRIVED:
         confirmed = _CONFIRMED.search(rest)
         return [reply._replace(text=confirmed[1] if confirmed else rest.strip(), outcome="delivered")]

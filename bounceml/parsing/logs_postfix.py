@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bounceml.parsing.logs_common import address, by_code, cut_off, status
+from bounceml.parsing.logs_common import address, by_code, cut_off, host, status
 from bounceml.values import Reply
 
 _OUTCOMES = {
@@ -71,6 +71,7 @@ def _delivery(line: str) -> list[Reply] | None:
         original_recipient=address(match["original"]),
         outcome=_OUTCOMES.get(match["status"].lower(), "unknown"),
         status=status(match["fields"]),
+        host=host(match["fields"], "relay"),
     )
     return [reply]
 

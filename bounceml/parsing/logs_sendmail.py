@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bounceml.parsing.logs_common import address, by_code, cut_off, status
+from bounceml.parsing.logs_common import address, by_code, cut_off, host, status
 from bounceml.values import Reply
 
 _TAG = re.compile(r"\b(?:sendmail|sm-mta|sm-msp-queue|sm-acceptingconnections|sm-que)(?:\[\d+\])?: ")
@@ -59,7 +59,8 @@ def _delivery(line: str) -> list[Reply] | None:
     # A program or file that an alias names is no address; whom it stands for is the controlling user.
     alias = _CONTROLLING_USER.search(fields) if match["to"].lstrip('"')[:1] in "|/:" else None
     names = [alias[1]] if alias else match["to"].split(",")
-    return [Reply(text, recipient=address(one), outcome=outcome, status=code) for one in names]
+    relay = host(fields, "relay")
+    return [Reply(text, recipient=address(one), outcome=outcome, status=code, host=relay) for one in names]
 
 
 def _outcome(stat: str, code: str | None) -> str:
