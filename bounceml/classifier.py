@@ -10,8 +10,9 @@ from pathlib import Path
 from bounceml import artefact, decide, explain, rules, tables, text
 from bounceml.errors import UsageError
 from bounceml.model import Model
-from bounceml.values import Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict
+from bounceml.values import Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
 
+_PLAIN = Voice()
 _REMEMBERED = 4096  # templates whose scores are kept, 15 MB: a stream, or a report on many recipients, repeats a few
 
 
@@ -40,16 +41,15 @@ class Classifier:
 
     """
 
-    def __init__(self, model: Model, thresholds: Thresholds, lang: str = "en", scheme: str | None = None) -> None:
-        if lang not in tables.LANGUAGES:
-            raise UsageError(f"no texts in language {lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
-        if scheme is not None and scheme not in tables.schemes():
-            raise UsageError(f"no scheme {scheme!r}; choose one of {', '.join(tables.schemes())}")
+    def __init__(self, model: Model, thresholds: Thresholds, voice: Voice = _PLAIN) -> None:
+        if voice.lang not in tables.LANGUAGES:
+            raise UsageError(f"no texts in language {voice.lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
+        if voice.scheme is not None and voice.scheme not in tables.schemes():
+            raise UsageError(f"no scheme {voice.scheme!r}; choose one of {', '.join(tables.schemes())}")
         self.model = model
         self._scores = lru_cache(_REMEMBERED)(model.scores)
         self.thresholds = thresholds
-        self.lang = lang
-        self.scheme = scheme
+        self.voice = voice
 
     @classmethod
     def load(
@@ -78,20 +78,20 @@ class Classifier:
         thresholds = opened.thresholds
         if threshold is not None:
             thresholds = thresholds._replace(model=threshold)
-        return cls(Model(opened), thresholds, lang, scheme)
+        return cls(Model(opened), thresholds, Voice(lang, scheme))
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
         if isinstance(reply, str):
             reply = Reply(reply)
         if reply.error is not None:
-            return explain.unreadable(reply, self.lang, self.model.name, self.scheme)
+            return explain.unreadable(reply, self.voice, self.model.name)
         reading = text.read(reply)
         decision = judge(self._scores(reading.template), reading, self.thresholds)
         evidence: Iterable[Evidence] = decision.evidence
         if explained:
             evidence = chain(evidence, self.model.contributions(reading.template, decision.category))
-        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.lang, self.model.name, self.scheme)
+        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.voice, self.model.name)
 
     def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
         """Yield a verdict for each reply, in order."""

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from bounceml import decide, suggest, tables
-from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict
+from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
 _RETRY = re.compile(
@@ -76,11 +76,10 @@ def verdict(
     decision: Decision,
     evidence: tuple[Evidence, ...],
     thresholds: Thresholds,
-    lang: str,
+    voice: Voice,
     model: str,
-    scheme: str | None = None,
 ) -> Verdict:
-    """Return the verdict for one reply, its texts in ``lang`` (``en`` or ``zh``), with its label in another tool's ``scheme``."""
+    """Return the verdict for one reply, in the words that ``voice`` asks for."""
     taxonomy = tables.taxonomy()
     category = taxonomy.categories[decision.category]
     row = tables.documented_row(category.id, reading.template)
@@ -110,21 +109,21 @@ def verdict(
         retry_after=retry_after(reading.text),
         blocklist=blocklist(reading.text) if category.id == "dnsbl_listed" else None,
         suggestion=correction.meant,
-        cause=texts.cause[lang],
-        remedy=texts.remedy[lang],
+        cause=texts.cause[voice.lang],
+        remedy=texts.remedy[voice.lang],
         evidence=evidence + correction.illegal,
         alternatives=tuple(Score(s.category, round(s.probability, 4)) for s in decision.alternatives),
         model=model,
         error=None,
         columns=reply.columns,
-        scheme_label=tables.scheme_label(scheme, category.id, outcome, what_follows.permanence) if scheme else None,
+        scheme_label=tables.scheme_label(voice.scheme, category.id, outcome, what_follows.permanence) if voice.scheme else None,
         time=reply.time,
     )
 
 
-def unreadable(reply: Reply, lang: str, model: str, scheme: str | None = None) -> Verdict:
+def unreadable(reply: Reply, voice: Voice, model: str) -> Verdict:
     """Return the row of an input that could not be read: ``unknown``, with the error."""
     empty = Reading("", "", Codes(None, None), expired=False, has_words=False)
     nobody = Decision(decide.UNKNOWN, 0.0, "nobody", (), ())
-    row = verdict(reply, empty, nobody, (), Thresholds(1.0, 1.0, 0.0, 0.0), lang, model)
-    return row._replace(error=reply.error, scheme_label="" if scheme else None)
+    row = verdict(reply, empty, nobody, (), Thresholds(1.0, 1.0, 0.0, 0.0), voice, model)
+    return row._replace(error=reply.error, scheme_label="" if voice.scheme else None)

@@ -128,6 +128,13 @@ class DocumentedRow(NamedTuple):
     remedy: dict[str, str]
 
 
+class Voice(NamedTuple):
+    """In whose words a verdict is told: ``lang`` of its texts (``en`` or ``zh``), and the tool whose label it has besides."""
+
+    lang: str = "en"
+    scheme: str | None = None
+
+
 class Policy(NamedTuple):
     """What follows from a decision: whether it lasts, who acts, what to do, and whether the address may be suppressed."""
 
