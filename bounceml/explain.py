@@ -5,57 +5,24 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from bounceml import decide, suggest, tables
+from bounceml import decide, details, suggest, tables
 from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
-_RETRY = re.compile(
-    r"(?:try|retry|again|later|wait|back|再试|重试|重試|稍后|请等待|greylist\w*|deferred)\D{0,40}?(\d{1,5})\s*-?\s*(seconds?|secs?|s\b|minutes?|mins?|hours?|秒|分|小时|小時)"
-    r"|(\d{1,5})\s*(seconds?|secs?|minutes?|mins?|hours?|秒钟?|分钟?|分鐘|小时|小時)(?:之?后|之?後|\s+(?:later|and try|before))",
-    re.IGNORECASE,
-)
 # "check the address and try again" asks for a correction, not for patience.
 _TRY_AGAIN = re.compile(
     r"(?<!and )\btry (?:again|later|back)\b|\b(?:retry|again|try) later\b|\btemporar|\bwill (?:be )?retr"
     r"|稍后|稍後|重试|重試|暂时|暫時|临时",
     re.IGNORECASE,
 )
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)+", re.IGNORECASE)
 
 
+_BETWEEN = {"en": " ", "zh": ""}  # sentences
 _REMEMBERED = 256  # texts: a report on many recipients repeats what befell them
-
-
-@lru_cache(_REMEMBERED)
-def retry_after(text: str) -> int | None:
-    """Return how many seconds a reply asks to wait, where it says so.
-
-    >>> retry_after("Greylisted, try again in 5 minutes")
-    300
-    """
-    match = _RETRY.search(text)
-    if not match:
-        return None
-    number, unit = (match[1], match[2]) if match[1] else (match[3], match[4])
-    return int(number) * _UNITS[unit[0].lower()]
 
 
 @lru_cache(_REMEMBERED)
 def _try_again(text: str) -> bool:
     return bool(_TRY_AGAIN.search(text))
-
-
-def blocklist(text: str) -> str | None:
-    """Return the DNS blocklist zone that a reply names, or None.
-
-    >>> blocklist("blocked using zen.spamhaus.org; see http://www.spamhaus.org/query/bl?ip=192.0.2.1")
-    'zen.spamhaus.org'
-    """
-    for match in _HOST.finditer(text):
-        host = match[0].lower()
-        if tables.blocklist_of(host):
-            return host.removeprefix("www.")
-    return None
 
 
 def _outcome(reply: Reply, reading: Reading, category: str) -> str:
@@ -88,6 +55,8 @@ def verdict(
     try_again = _try_again(reading.text)
     correction = suggest.correct(reply, category.id)
     what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds)
+    told = details.find(reading.text, category.id, voice.lang, what_follows.permanence == "permanent")
+    codes = tuple(details.meaning(item.text, voice.lang) for item in decision.evidence if item.by.startswith("code:"))
     return Verdict(
         id=reply.id,
         source=reply.source,
@@ -106,11 +75,11 @@ def verdict(
         who_acts=what_follows.who_acts,
         action=what_follows.action,
         suppress=what_follows.suppress,
-        retry_after=retry_after(reading.text),
-        blocklist=blocklist(reading.text) if category.id == "dnsbl_listed" else None,
+        retry_after=told.retry_after,
+        blocklist=told.blocklist,
         suggestion=correction.meant,
-        cause=texts.cause[voice.lang],
-        remedy=texts.remedy[voice.lang],
+        cause=_BETWEEN[voice.lang].join((texts.cause[voice.lang], *codes, *told.cause)),
+        remedy=_BETWEEN[voice.lang].join((texts.remedy[voice.lang], *told.remedy)),
         evidence=evidence + correction.illegal,
         alternatives=tuple(Score(s.category, round(s.probability, 4)) for s in decision.alternatives),
         model=model,

@@ -27,8 +27,8 @@ def test_row_category_cause_and_remedy(classifier: Classifier, chinese: Classifi
         verdict = speaker.classify(row["text"])
         assert verdict.category in {row["category"], *row.get("accept", [])}
         assert verdict.documented == row["documented"]
-        assert verdict.cause == TEXTS[row["documented"]]["cause"][lang]
-        assert verdict.remedy == TEXTS[row["documented"]]["remedy"][lang]
+        assert verdict.cause.startswith(TEXTS[row["documented"]]["cause"][lang])
+        assert verdict.remedy.startswith(TEXTS[row["documented"]]["remedy"][lang])
 
 
 def test_every_lost_text_is_marked_as_ours() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from bounceml import Classifier, parsing, rules, text
+from bounceml import Classifier, details, parsing, rules, tables, text
 from bounceml.parsing import containers, decode, logs, mail, rows
 from bounceml.values import Reply
 from bounceml.writers import WRITERS
@@ -265,6 +265,8 @@ def judged(given: str) -> None:
     reading = text.read(Reply(given))
     list(rules.rule_votes(reading.template))
     list(rules.provider_votes(reading.text))
+    for category in tables.taxonomy().categories:
+        details.find.__wrapped__(reading.text, category, "en", False)
 
 
 WORK: dict[str, Callable[[str], object]] = {

@@ -9,6 +9,7 @@ mail_domains.csv  domains that people write to; weight 3: its name alone tells i
                   0: closed, or known for something else, and never suggested
 schemes.csv     what other tools call a verdict: the label by scheme and category; ``when`` names the outcome or permanence that a row is
                 for, a row without it is for all others; an empty label says that the tool has none, as for a mail that is no bounce
+details.toml    what a reply of a category may tell besides, and the sentences for it
 policy.toml     what we advise where no document decides: how long a dead address stays on a suppression list
 words_zh.txt    our word list for Chinese
 concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning
@@ -21,7 +22,7 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -78,6 +79,23 @@ class Rule(NamedTuple):
     miss: str
 
 
+class Detail(NamedTuple):
+    """What a reply of these categories may tell besides, and the sentences for it by language; see details.toml."""
+
+    topic: str
+    categories: frozenset[str]
+    pattern: str
+    cause: Mapping[str, str]
+    remedy: Mapping[str, str]
+
+
+class Details(NamedTuple):
+    """All details, and the sentences on the verdict's own fields by language."""
+
+    details: tuple[Detail, ...]
+    sentences: Mapping[str, Mapping[str, str]]
+
+
 class ProviderCode(NamedTuple):
     """A code that a provider documents as its own (``MI:SPF``, ``5.7.509``) and what it stands for."""
 
@@ -89,11 +107,12 @@ class ProviderCode(NamedTuple):
 
 
 class Blocklist(NamedTuple):
-    """A DNS blocklist: its zone or site, and a short name of who runs it."""
+    """A DNS blocklist: its zone or site, a short name of who runs it, and the page to look an address up; empty where it is closed."""
 
     zone: str
     operator: str
     source: str
+    page: str
 
 
 class MailDomain(NamedTuple):
@@ -211,6 +230,17 @@ def rules() -> tuple[Rule, ...]:
         Rule(block["id"], block["category"], block["pattern"], block["source"], block["hit"], block["miss"])
         for block in _toml("rules.toml")["rule"]
     )
+
+
+@cache
+def details() -> Details:
+    """Return what replies may tell besides their category, in the order of the file."""
+    data = _toml("details.toml")
+    found = (
+        Detail(block["topic"], frozenset(block["category"]), block["pattern"], block.get("cause", {}), block.get("remedy", {}))
+        for block in data["detail"]
+    )
+    return Details(tuple(found), data["sentence"])
 
 
 @cache
