@@ -1,7 +1,8 @@
 """From a reply as received to its template: the masked text that the model and the rules read.
 
-``normalise`` runs the ``STEPS`` in order; ``template`` replaces every blank-separated token by its ``mark``. A mark
-depends on its token alone, so it can be remembered, and streams repeat the same few thousand templates.
+``normalise`` runs the ``STEPS`` in order; then every blank-separated token is replaced by its ``mark``. A mark depends on its
+token alone, and all else that is read of a reply on the masked text, so both can be remembered: streams repeat the same few
+thousand templates.
 """
 
 from __future__ import annotations
@@ -64,12 +65,19 @@ def _single_blanks(text: str) -> str:
 STEPS = (_one_form, _hidden_addresses, _join_lines, _single_blanks)
 
 
+def _is_plain(text: str) -> bool:
+    """Say whether a text is surely as the steps leave it, but for blanks around it; most lines of a log are."""
+    return text.isascii() and text.isprintable() and "  " not in text and "rotected]" not in text.lower() and not _FIRST_CODE.search(text)
+
+
 def normalise(text: str) -> str:
     r"""Return ``text`` in one form: NFKC, multi-line replies joined, single blanks; case is kept.
 
     >>> normalise("550-5.1.1 The email account\r\n550 5.1.1 does not exist")
     '550 5.1.1 The email account does not exist'
     """
+    if _is_plain(text):
+        return text.strip()
     for step in STEPS:
         text = step(text)
     return text
@@ -80,7 +88,7 @@ def normalise(text: str) -> str:
 # A reply code counts only where replies begin: at the front (an address may stand before it), after the words that
 # introduce a reply, or before an enhanced code. A size or a limit of 552 is no code.
 _REPLY_CODE = re.compile(
-    r"""(?:^(?:<?[^\s<>]{0,320}@[^\s<>]{0,255}>?\s*[:.,]*\s*)?["'(<\[]?
+    r"""(?:^(?:<addr>\s*[:.,]*\s*)?["'(<\[]?
         |\b(?:said|says|smtp|reply|replied|response|responded(?:\ with)?|returned|answered|because|reason|error|code|status
              |x-unix|rejected|failed|bounced)
           \s*[:;=]?\s*["'(<\[#]?
@@ -95,20 +103,15 @@ _CODE_BEFORE_STATUS = re.compile(r"(?<![\d.])([245][0-5]\d)[-\s(#]+(?=[245]\.\d{
 _STATUS = re.compile(r"(?<![\d.])(?<!\bv)(?<!version )([245]\.[0-7]\.\d{1,3})(?![\d]|\.\d)", re.IGNORECASE)
 
 
-def codes(text: str) -> Codes:
-    """Return the reply code and enhanced status code of a normalised reply.
+def _codes(masked: str) -> Codes:
+    """Return the reply code and enhanced status code of a masked reply.
 
-    Examples
-    --------
-    >>> codes("552 5.2.2 mailbox full")
-    Codes(reply_code=552, status='5.2.2')
-    >>> codes("refused by [203.5.2.2], limit is 552 bytes")
-    Codes(reply_code=None, status=None)
-
+    >>> _codes("552 5.2.2 mailbox full"), _codes("refused by <ip>, limit is 552 bytes")
+    (Codes(reply_code=552, status='5.2.2'), Codes(reply_code=None, status=None))
     """
-    match = _CODE_BEFORE_STATUS.search(text) or _REPLY_CODE.search(text)
+    match = _CODE_BEFORE_STATUS.search(masked) or _REPLY_CODE.search(masked)
     reply_code = int(match[1]) if match else None
-    found = _STATUS.findall(text)
+    found = _STATUS.findall(masked)
     agreeing = [status for status in found if reply_code and status[0] == str(reply_code)[0]]
     return Codes(reply_code, (agreeing or found or [None])[0])
 
@@ -121,8 +124,8 @@ _WORD = re.compile(r"(?<![<:=\w])[^\W\d_]{2,}")
 # "554 5.4.7 … (last transfail: 452 4.2.2 …)", "Message expired: … <421 4.4.2 …>": the inner reply is the cause.
 _LAST_ERROR = re.compile(
     r"""(?:\blast\ (?:transfail|error|attempt|response|reply|smtp\ error|status)[^:]{0,60}:\s*
-        |\bexpired\b[^<]{0,80}<(?=[245]\d\d[\s-]))
-        (?P<inner>[^)>]{8,})[)>]?""",
+        |\bexpired\b(?:[^<]|<(?:num|host|addr|ip)>){0,80}<(?=[245]\d\d[\s-]))
+        (?P<inner>(?:<\w+>|[^)>]){8,})[)>]?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _EXPIRED = re.compile(
@@ -136,29 +139,29 @@ _EXPIRED = re.compile(
 # What qmail-send (qmail-send.c), Exim (retry.c) and Sendmail (deliver.c) write behind the last error when they give up.
 _GIVEN_UP = re.compile(
     r"\s*\bI'm not going to try again; this message has been in the queue too long\.?|:?\s*\bretry timeout exceeded\b"
-    r"|\s*\bMessage could not be delivered for \d+ \w+\s+Message will be deleted from queue\b",
+    r"|\s*\bMessage could not be delivered for <num> \w+\s+Message will be deleted from queue\b",
     re.IGNORECASE,
 )
 # What Sendmail (deliver.c) writes behind it while it goes on.
 _STILL_TRYING = re.compile(
-    r"\s*\bWarning: message still undelivered after \d+ \w+(?:\s+Will keep trying until message is \d+ \w+ old)?\b", re.IGNORECASE
+    r"\s*\bWarning: message still undelivered after <num> \w+(?:\s+Will keep trying until message is <num> \w+ old)?\b", re.IGNORECASE
 )
 
 
-def _without(words: re.Pattern[str], text: str) -> str | None:
+def _without(words: re.Pattern[str], masked: str) -> str | None:
     """Return what stands around these words, where they are there and what is left still tells something."""
-    rest = words.sub("", text)
-    return rest.strip() if rest != text and len(_WORD.findall(template(rest))) > 1 else None
+    rest = words.sub("", masked)
+    return rest.strip() if rest != masked and len(_WORD.findall(rest)) > 1 else None
 
 
-def _unwrap(text: str) -> tuple[str, bool]:
+def _unwrap(masked: str) -> tuple[str, bool]:
     """Return the reply that tells the cause, and whether the message expired around it."""
-    match = _LAST_ERROR.search(text)
-    if match and _EXPIRED.search(text):
+    match = _LAST_ERROR.search(masked)
+    if match and _EXPIRED.search(masked):
         return match["inner"].strip(), True
-    if inner := _without(_GIVEN_UP, text):
+    if inner := _without(_GIVEN_UP, masked):
         return inner, True
-    return _without(_STILL_TRYING, text) or text, False
+    return _without(_STILL_TRYING, masked) or masked, False
 
 
 # --- the template -----------------------------------------------------------------------------------------------
@@ -240,36 +243,44 @@ def relations(text: str, recipient: str | None) -> Iterator[str]:
         yield "rel:host=domain"
 
 
-def template(text: str, recipient: str | None = None) -> str:
-    """Return the masked form of a normalised reply, its relations at the end.
+def mask(text: str) -> str:
+    """Return a normalised reply with every token as its mark.
 
-    >>> template("host mx.example.net[192.0.2.1] said: 552 Too big: 7372800 bytes")
+    >>> mask("host mx.example.net[192.0.2.1] said: 552 Too big: 7372800 bytes")
     'host <host><ip> said: 552 too big: <num> bytes'
     """
-    return " ".join([*map(mark, text.split()), *relations(text, recipient)])
+    return " ".join(map(mark, text.split()))
 
 
 _MAX_TEXT = 16_384  # characters that are judged; a reply has some hundred, and all that is judged of a notice some thousand
 
 
 def read(reply: Reply) -> Reading:
-    """Make a reply ready to judge: normalised, unwrapped, masked, its codes found.
+    """Make a reply ready to judge: normalised, masked, unwrapped, its codes found.
 
     A report's own Status field stands in where the text has no enhanced code.
     """
-    domain = _DOMAIN.search(reply.recipient or "")
-    read = _read(reply.text[:_MAX_TEXT], domain[0] if domain else reply.recipient)
-    if read.codes.status is None and reply.status:
-        read = read._replace(codes=read.codes._replace(status=reply.status), template=f"{reply.status} {read.template}")
-    return read._replace(outcome=reply.outcome)
+    text, masked = _masked(reply.text[:_MAX_TEXT])
+    template, codes, expired, has_words, connects = _of_template(masked)
+    if connects:
+        template = " ".join((template, *relations(text, reply.recipient)))
+    if codes.status is None and reply.status:
+        codes = Codes(codes.reply_code, reply.status)
+        template = f"{reply.status} {template}"
+    return Reading(text, template, codes, expired, has_words, reply.outcome)
 
 
-@lru_cache(maxsize=256)  # a report on many recipients repeats what befell them
-def _read(given: str, domain: str | None) -> Reading:
+@lru_cache(256)  # a report on many recipients repeats what befell them
+def _masked(given: str) -> tuple[str, str]:
     text = normalise(given)
-    inner, expired = _unwrap(text)
-    masked = template(inner, domain)
-    return Reading(text, masked, codes(inner), expired or bool(_EXPIRED.search(text)), bool(_WORD.search(masked)))
+    return text, mask(text)
+
+
+@lru_cache(8192)
+def _of_template(masked: str) -> tuple[str, Codes, bool, bool, bool]:
+    """Return the unwrapped template, its codes, whether it tells of an expired message, has words, and may have relations."""
+    template, expired = _unwrap(masked)
+    return template, _codes(template), expired or bool(_EXPIRED.search(masked)), bool(_WORD.search(template)), "connect" in template
 
 
 # --- tokens and features ----------------------------------------------------------------------------------------
