@@ -46,7 +46,7 @@ LABELS = {
 
 def labels(scheme: str) -> set[str]:
     if scheme == "rfc3463":
-        return {f"{digit}.{row['code']}" for digit in "45" for row in tables._csv("codes.csv")} | {"2.0.0"}
+        return {f"{digit}.{row['code']}" for digit in "45" for row in tables._rows("codes")} | {"2.0.0"}
     return {label.replace("_", " ") if scheme == "sendgrid" else label for label in LABELS[scheme].split()}
 
 

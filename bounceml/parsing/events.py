@@ -10,15 +10,14 @@ from __future__ import annotations
 import io
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
-from bounceml import tables
 from bounceml.errors import DataError
 from bounceml.parsing import times
+from bounceml.tables import compiled
 from bounceml.values import Reply
 
 OUTCOMES = ("failed", "delayed", "expired", "delivered", "relayed", "expanded", "not_a_bounce", "unknown", "none", "by_code")
@@ -64,8 +63,7 @@ def sources() -> tuple[tuple[Wrapper, ...], tuple[Source, ...]]:
         Where a row lacks a field, has one that does not exist, or maps to an outcome that does not exist.
 
     """
-    with tables.open_table("events.toml") as file:
-        data = tomllib.load(file)
+    data = compiled.read("events")
     try:
         wrappers = tuple(Wrapper(**_tuples(row)) for row in data["wrapper"])
         known = tuple(Source(**_tuples(row)) for row in data["event"])

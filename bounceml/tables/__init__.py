@@ -19,15 +19,14 @@ concept_phrases.csv  phrases searched for in languages that part their words by 
 
 from __future__ import annotations
 
-import csv
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bounceml.errors import DataError
+from bounceml.tables import compiled
 from bounceml.values import Category, DocumentedRow
 
 _HERE = Path(__file__).parent
@@ -138,14 +137,9 @@ def open_table(name: str) -> IO[bytes]:
     return (_HERE / name).open("rb")
 
 
-def _toml(name: str) -> dict[str, Any]:
-    with open_table(name) as file:
-        return tomllib.load(file)
-
-
-def _csv(name: str) -> list[dict[str, str]]:
-    text = (_HERE / name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    header, *rows = compiled.read(name)
+    return (dict(zip(header, row, strict=True)) for row in rows)
 
 
 def _one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
@@ -198,7 +192,7 @@ def taxonomy() -> Taxonomy:
         Where the file names a group, row or category it does not define, or lacks a text in one language.
 
     """
-    data = _toml("taxonomy.toml")
+    data = compiled.read("taxonomy")
     groups = {block["id"]: _both(block["name"], block["id"]) for block in data["group"]}
     categories = {block["id"]: _category(block) for block in data["category"]}
     documented = {block["id"]: _documented(block) for block in data["documented"]}
@@ -228,14 +222,14 @@ def rules() -> tuple[Rule, ...]:
     """Return the rules in the order of their file: the first that hits decides."""
     return tuple(
         Rule(block["id"], block["category"], block["pattern"], block["source"], block["hit"], block["miss"])
-        for block in _toml("rules.toml")["rule"]
+        for block in compiled.read("rules")["rule"]
     )
 
 
 @cache
 def details() -> Details:
     """Return what replies may tell besides their category, in the order of the file."""
-    data = _toml("details.toml")
+    data = compiled.read("details")
     found = (
         Detail(block["topic"], frozenset(block["category"]), block["pattern"], block.get("cause", {}), block.get("remedy", {}))
         for block in data["detail"]
@@ -249,35 +243,32 @@ def status_codes() -> dict[str, str]:
 
     Codes that say too little alone (X.0.0, X.7.1, …) have no category in the table and are left out.
     """
-    return {row["code"]: row["category"] for row in _csv("codes.csv") if row["category"]}
+    return {row["code"]: row["category"] for row in _rows("codes") if row["category"]}
 
 
 @cache
 def provider_codes() -> dict[str, ProviderCode]:
     """Return the providers' own codes, keyed by the code as it stands in a reply."""
-    return {row["code"]: ProviderCode(**row) for row in _csv("providers.csv")}
+    return {row["code"]: ProviderCode(**row) for row in _rows("providers")}
 
 
 def concepts(kind: str) -> Iterator[ConceptForms]:
     """Yield the ``words`` of the alphabets or the ``phrases`` of the other languages by concept, in the order of the file."""
-    with open_table(f"concept_{kind}.csv") as file:
-        next(file)
-        for line in file:  # no cell is quoted, and csv would take 4 ms more of each start
-            concept, language, forms = line.decode().rstrip().split(",")
-            yield ConceptForms(concept, language, tuple(forms.split("|")))
+    _, *rows = compiled.read(f"concept_{kind}")
+    return (ConceptForms(concept, language, tuple(forms.split("|"))) for concept, language, forms in rows)
 
 
 @cache
 def suppression_days() -> dict[str, int | None]:
     """Return how many days after its last bounce an address stays on a suppression list, by category; None: for good."""
-    return {category: None if days == "never" else int(days) for category, days in _toml("policy.toml")["suppression_days"].items()}
+    return {category: None if days == "never" else int(days) for category, days in compiled.read("policy")["suppression_days"].items()}
 
 
 @cache
 def schemes() -> dict[str, dict[tuple[str, str], str]]:
     """Return the labels of each scheme, keyed by category and the outcome or permanence that a label is for ("": any)."""
     found: dict[str, dict[tuple[str, str], str]] = {}
-    for row in _csv("schemes.csv"):
+    for row in _rows("schemes"):
         found.setdefault(row["scheme"], {})[row["category"], row["when"]] = row["label"]
     return found
 
@@ -294,7 +285,7 @@ def scheme_label(scheme: str, category: str, outcome: str, permanence: str) -> s
 
 @cache
 def _blocklists() -> dict[str, Blocklist]:
-    return {row["zone"]: Blocklist(**row) for row in _csv("blocklists.csv")}
+    return {row["zone"]: Blocklist(**row) for row in _rows("blocklists")}
 
 
 def blocklist_of(host: str) -> Blocklist | None:
@@ -316,5 +307,5 @@ def mail_domains() -> dict[str, MailDomain]:
     """Return the known mail domains, keyed by domain."""
     return {
         row["domain"]: MailDomain(row["domain"], row["provider"], row["country"], int(row["weight"]), row["source"])
-        for row in _csv("mail_domains.csv")
+        for row in _rows("mail_domains")
     }
