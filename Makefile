@@ -28,7 +28,7 @@ $(BIN)/bounceml: pyproject.toml
 
 # The fact files as the JSON that prediction reads; tests fail where it is old.
 tables: setup
-	$(BIN)/python -m bounceml.tables.compiled
+	$(BIN)/python bounceml/tables/compiled.py
 
 test: tables
 	$(BIN)/pytest

@@ -46,6 +46,8 @@ class Classifier:
             raise UsageError(f"no texts in language {voice.lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
         if voice.scheme is not None and voice.scheme not in tables.schemes():
             raise UsageError(f"no scheme {voice.scheme!r}; choose one of {', '.join(tables.schemes())}")
+        if voice.audience not in tables.AUDIENCES:
+            raise UsageError(f"no texts for audience {voice.audience!r}; choose one of {', '.join(tables.AUDIENCES)}")
         self.model = model
         self._scores = lru_cache(_REMEMBERED)(model.scores)
         self.thresholds = thresholds
@@ -53,7 +55,12 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, folder: Path | str | None = None, lang: str = "en", threshold: float | None = None, scheme: str | None = None
+        cls,
+        folder: Path | str | None = None,
+        lang: str = "en",
+        threshold: float | None = None,
+        scheme: str | None = None,
+        audience: str = "sender",
     ) -> Classifier:
         """Open a model folder (the default model where none is named).
 
@@ -67,18 +74,22 @@ class Classifier:
             Probability (0-1) from which the model decides, in place of the one measured in training.
         scheme
             A key of ``tables.schemes()``: the tool whose label each verdict has besides, as ``scheme_label``.
+        audience
+            Who reads cause and remedy: ``sender``, ``admin`` (of the sending side) or ``recipient``.
 
         Raises
         ------
         ModelError
             Where the folder cannot be trusted or understood.
+        UsageError
+            Where there is no such language, scheme or audience.
 
         """
         opened = artefact.load(Path(folder) if folder else artefact.default_folder())
         thresholds = opened.thresholds
         if threshold is not None:
             thresholds = thresholds._replace(model=threshold)
-        return cls(Model(opened), thresholds, Voice(lang, scheme))
+        return cls(Model(opened), thresholds, Voice(lang, scheme, audience))
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""

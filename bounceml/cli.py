@@ -46,6 +46,7 @@ _FORMATS = (
 )
 _OUTPUTS = ("text", "jsonl", "csv", "parquet", "suppression")
 _LANGUAGES = ("en", "zh")
+_AUDIENCES = ("sender", "admin", "recipient")
 _SCHEMES = (
     *("powermta", "kumomta", "sparkpost", "ses", "sendgrid", "mailgun", "postmark"),
     *("anymail", "sisimai", "postalsys", "zonemta", "rfc3463", "hard-soft"),
@@ -67,6 +68,7 @@ _EXAMPLES = """examples:
   bounceml predict bounces.parquet --column diagnostic --to parquet -o verdicts.parquet
   bounceml predict mail.log bounces.mbox --to suppression -o suppression.csv
   bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
+  bounceml predict bounce.eml --audience admin
   journalctl -u app | bounceml predict --to jsonl -
 """
 
@@ -113,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         help="flag or move each mail of a mailbox once its verdicts are safe in -o",
     )
     predict.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of cause and remedy (default: %(default)s)")
+    predict.add_argument(
+        "--audience",
+        choices=_AUDIENCES,
+        default="sender",
+        help="who reads cause and remedy; admin: the mail admin of the sending side (default: %(default)s)",
+    )
     predict.add_argument(
         "--scheme",
         choices=_SCHEMES,
@@ -206,7 +214,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.to == "parquet" and arguments.output is None:
         raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
-    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold, arguments.scheme)
+    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold, arguments.scheme, arguments.audience)
     run = output.run_of(vars(arguments))
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from bounceml import decide, details, suggest, tables
-from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
+from bounceml.values import Category, Codes, Decision, DocumentedRow, Evidence, Reading, Reply, Score, Texts, Thresholds, Verdict, Voice
 
 # "check the address and try again" asks for a correction, not for patience.
 _TRY_AGAIN = re.compile(
@@ -37,6 +37,13 @@ def _outcome(reply: Reply, reading: Reading, category: str) -> str:
     return {"5": "failed", "4": "delayed"}.get(first, "unknown")
 
 
+def _texts(category: Category, row: str | None, audience: str) -> Category | DocumentedRow | Texts:
+    """What holds cause and remedy; the documented table speaks to the sender alone."""
+    if audience != "sender":
+        return tables.audience_texts()[audience][category.id]
+    return tables.taxonomy().documented[row] if row else category
+
+
 def verdict(
     reply: Reply,
     reading: Reading,
@@ -47,10 +54,9 @@ def verdict(
     model: str,
 ) -> Verdict:
     """Return the verdict for one reply, in the words that ``voice`` asks for."""
-    taxonomy = tables.taxonomy()
-    category = taxonomy.categories[decision.category]
+    category = tables.taxonomy().categories[decision.category]
     row = tables.documented_row(category.id, reading.template)
-    texts = taxonomy.documented[row] if row else category
+    texts = _texts(category, row, voice.audience)
     outcome = _outcome(reply, reading, category.id)
     try_again = _try_again(reading.text)
     correction = suggest.correct(reply, category.id)

@@ -235,7 +235,8 @@ def run_of(arguments: Mapping[str, Any]) -> dict[str, object]:
 
     A relative path means another file in another folder, so that is part of it.
     """
-    run = {name: arguments[name] for name in ("inputs", "format", "column", "to", "lang", "scheme", "explain", "threshold", "imap_done")}
+    decisive = ("inputs", "format", "column", "to", "lang", "audience", "scheme", "explain", "threshold", "imap_done")
+    run = {name: arguments[name] for name in decisive}
     folder = arguments["model"] or artefact.default_folder()
     return {**run, "folder": os.getcwd(), "model": artefact.digest(folder / artefact.MANIFEST), "version": __version__}
 

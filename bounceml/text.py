@@ -8,8 +8,10 @@ thousand templates.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
@@ -294,10 +296,24 @@ def _is_han(character: str) -> bool:
     return "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
 
 
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Let an import of this module fail for a while; who can do without it does."""
+    there = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]  # documented: importlib, "if the value is None"
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if there:
+            sys.modules[module] = there
+
+
 @cache
 def _chinese() -> jieba.Tokenizer:
     """Jieba with our own word list; its own dictionary (5 MB, half a second) is never read."""
-    import jieba
+    with _hidden("pkg_resources"):  # jieba asks it for the path of its own dictionary, and it takes 100 ms
+        import jieba
 
     tokenizer = jieba.Tokenizer()
     with tables.open_table("words_zh.txt") as words:

@@ -128,11 +128,22 @@ class DocumentedRow(NamedTuple):
     remedy: dict[str, str]
 
 
+class Texts(NamedTuple):
+    """The cause and remedy of a category for one audience, by language."""
+
+    cause: dict[str, str]
+    remedy: dict[str, str]
+
+
 class Voice(NamedTuple):
-    """In whose words a verdict is told: ``lang`` of its texts (``en`` or ``zh``), and the tool whose label it has besides."""
+    """In whose words a verdict is told: ``lang`` of its texts (``en`` or ``zh``), the tool whose label it has besides, and to whom.
+
+    ``audience`` is ``sender``, ``admin`` (of the sending side) or ``recipient``.
+    """
 
     lang: str = "en"
     scheme: str | None = None
+    audience: str = "sender"
 
 
 class Policy(NamedTuple):

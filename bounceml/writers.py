@@ -19,10 +19,10 @@ from bounceml.values import FIELDS, Verdict
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
            "recipient": "Recipient", "category": "Category", "label": "Label", "sure": "Sure", "action": "Action", "error": "Not read",
-           "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?"},
+           "meant": "Was {} meant?", "meant_domain": "Was {} meant?"},
     "zh": {"cause": "原因", "remedy": "解决办法", "reply": "退信原文", "decided": "判断依据", "words": "关键词语", "also": "其他可能",
            "recipient": "收件人", "category": "类别", "label": "标签", "sure": "把握", "action": "处理", "error": "无法读取",
-           "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？"},
+           "meant": "收件地址是不是应该是 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？"},
 }  # fmt: skip
 
 

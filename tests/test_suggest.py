@@ -126,7 +126,7 @@ def test_illegal_characters_are_shown_once_each() -> None:
     assert suggest.correct(Reply("", recipient="王@qq。com"), "host_unknown").illegal == ()
 
 
-@pytest.mark.parametrize(("lang", "line"), [("en", "  Did you mean wang@sohu.com?"), ("zh", "  您是不是要发给 wang@sohu.com？")])
+@pytest.mark.parametrize(("lang", "line"), [("en", "  Was wang@sohu.com meant?"), ("zh", "  收件地址是不是应该是 wang@sohu.com？")])
 def test_the_question_is_asked_in_words(capsys: pytest.CaptureFixture[str], lang: str, line: str) -> None:
     reply = "<wang@shou.com> : connect to shou.com: Connection refused"
     assert main(["predict", "--lang", lang, reply]) == 0

@@ -1,6 +1,7 @@
 """The fact files and the one place that reads them; each is read and checked on first use.
 
-taxonomy.toml   categories, groups and the documented rows, with cause and remedy in both languages
+taxonomy.toml   categories, groups and the documented rows, with cause and remedy in both languages, for the sender
+audiences.toml  the same for the admin of the sending side and for the recipient; not read before one of them asks
 rules.toml      patterns that vote for a category, each with its source, one text it hits and one it must miss
 codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category each stands for, where it stands for one
 providers.csv   providers' own codes and their documented meaning
@@ -27,10 +28,11 @@ from typing import IO, Any, NamedTuple
 
 from bounceml.errors import DataError
 from bounceml.tables import compiled
-from bounceml.values import Category, DocumentedRow
+from bounceml.values import Category, DocumentedRow, Texts
 
 _HERE = Path(__file__).parent
 LANGUAGES = ("en", "zh")
+AUDIENCES = ("sender", "admin", "recipient")
 PERMANENCES = ("permanent", "temporary", "by_code", "unknown")
 ACTORS = ("sender", "sender_admin", "recipient", "recipient_admin", "nobody")
 ACTIONS = (
@@ -148,10 +150,10 @@ def _one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
     return value
 
 
-def _both(texts: dict[str, str], where: str) -> dict[str, str]:
+def _both(texts: dict[str, str], where: str, table: str = "taxonomy.toml") -> dict[str, str]:
     for language in LANGUAGES:
         if not texts.get(language):
-            raise DataError(f"taxonomy.toml, {where}: write the text in {language!r}")
+            raise DataError(f"{table}, {where}: write the text in {language!r}")
     return {language: texts[language] for language in LANGUAGES}
 
 
@@ -215,6 +217,26 @@ def documented_row(category: str, template: str) -> str | None:
         if when.category == category and re.search(when.pattern, template, re.IGNORECASE):
             return when.documented
     return known.categories[category].documented
+
+
+@cache
+def audience_texts() -> dict[str, dict[str, Texts]]:
+    """Return cause and remedy for each audience but the sender, whose texts stand in the taxonomy, by category.
+
+    Raises
+    ------
+    DataError
+        Where a category or a text is missing.
+
+    """
+    blocks = compiled.read("audiences")
+    return {audience: {name: _audience_texts(blocks, name, audience) for name in taxonomy().categories} for audience in AUDIENCES[1:]}
+
+
+def _audience_texts(blocks: dict[str, Any], category: str, audience: str) -> Texts:
+    block = blocks.get(category, {}).get(audience, {})
+    cause, remedy = (_both(block.get(kind, {}), f"{category}.{audience}.{kind}", "audiences.toml") for kind in Texts._fields)
+    return Texts(cause, remedy)
 
 
 @cache

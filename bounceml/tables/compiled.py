@@ -1,4 +1,4 @@
-"""The fact files as JSON, which is read ten times as fast as TOML and CSV: ``python -m bounceml.tables.compiled`` writes them anew.
+"""The fact files as JSON, which is read ten times as fast as TOML and CSV: `make tables` writes them anew.
 
 Each start of the command line reads some of them, so the time counts: 14 ms for the taxonomy as TOML, 0.5 ms as JSON.
 A test fails where a fact file was changed and its JSON was not.
