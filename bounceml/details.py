@@ -135,7 +135,7 @@ _RETRY = re.compile(
     r"|(\d{1,5})\s*(seconds?|secs?|minutes?|mins?|hours?|秒钟?|分钟?|分鐘|小时|小時)(?:之?后|之?後|\s+(?:later|and try|before))",
     re.IGNORECASE,
 )
-_HOST = re.compile(r"(?<![a-z0-9.-])[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){1,8}", re.IGNORECASE)
+_HOST = r"(?<![a-z0-9.-])[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){1,8}"
 
 
 def retry_after(text: str) -> int | None:
@@ -157,7 +157,7 @@ def blocklist(text: str) -> str | None:
     >>> blocklist("blocked using zen.spamhaus.org; see http://www.spamhaus.org/query/bl?ip=192.0.2.1")
     'zen.spamhaus.org'
     """
-    for match in _HOST.finditer(text):
+    for match in re.finditer(_HOST, text, re.IGNORECASE):
         host = match[0].lower()
         if tables.blocklist_of(host):
             return host.removeprefix("www.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
 import unicodedata
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
@@ -302,6 +301,8 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
         for verdict in chain(first, stream):
             out.write(_card(verdict, lang))
         return
+    import shutil  # 4 ms that a card need not pay
+
     width = shutil.get_terminal_size((120, 24)).columns
     label = _LABELS[lang]
     head = [_fit(label["recipient"], 26), _fit(label["category"], 22), _fit(label["sure"], 5), _fit(label["action"], 14), label["reply"]]
