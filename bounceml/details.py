@@ -70,7 +70,7 @@ def meaning(code: str, lang: str) -> str:
     'NetEase on HL:ICC: The IP has too many connections open at one time.'
     """
     known = tables.provider_codes()[code]
-    return tables.details().sentences["code"][lang].format(provider=known.provider, code=known.code, meaning=known.meaning)
+    return tables.details().sentences["code"][lang].format(provider=known.provider, code=known.code, meaning=known.meaning[lang])
 
 
 @cache

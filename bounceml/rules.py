@@ -9,7 +9,8 @@ from functools import lru_cache
 from bounceml import tables
 from bounceml.values import Codes, Evidence, Vote
 
-_CODE_LIKE = re.compile(r"[A-Za-z0-9][\w:#.-]*\w")
+# ASCII, so that a code ends where Chinese begins: "错误代码HL:REP该IP". Microsoft's "AS(42003)" is the only kind with brackets.
+_CODE_LIKE = re.compile(r"AS\(\d+\)|[A-Za-z0-9][\w:#.-]*\w", re.ASCII)
 
 
 def rule_votes(template: str) -> Iterator[Vote]:

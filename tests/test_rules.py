@@ -6,8 +6,10 @@ import re
 import time
 
 import pytest
+from conftest import DATA
 
 from bounceml import rules, tables, text
+from bounceml.learning import dataset
 from bounceml.tables import ProviderCode, Rule
 from bounceml.values import Reply
 
@@ -77,6 +79,59 @@ def test_a_provider_code_is_found_as_a_token_only(code: ProviderCode) -> None:
     assert code.category in tables.taxonomy().categories
 
 
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ("退信代码HL:REP该IP发送行为异常", "HL:REP"),
+        ("错误码:FailedOperation.NotAuthenticatedSender.操作失败。", "FailedOperation.NotAuthenticatedSender"),
+        ("550 5.1.8 Access denied, bad outbound sender AS(42003).", "AS(42003)"),
+        ("552 5.2.2 see https://support.google.com/mail/?p=OverQuotaPerm x1-20020a05 - gsmtp", "OverQuotaPerm"),
+        ("554 blocked using zen.spamhaus.org (127.255.255.254)", "127.255.255.254"),
+    ],
+)
+def test_a_provider_code_is_found_among_chinese_brackets_and_links(raw: str, code: str) -> None:
+    assert [vote.evidence.text for vote in rules.provider_votes(text.normalise(raw))] == [code]
+
+
 def test_every_provider_code_is_complete() -> None:
-    assert all(value.strip() for code in CODES for value in code)
+    with tables.open_table("providers.csv") as file:
+        assert len(CODES) == sum(1 for _ in file) - 1, "a code stands twice in providers.csv"
+    assert len(CODES) >= 350
+    for code in CODES:
+        assert code.category in tables.taxonomy().categories, code.code
+        assert all((code.provider.strip(), code.source.strip())), code.code
+        assert list(code.meaning) == list(tables.LANGUAGES), code.code
+        assert re.fullmatch(r"[A-Z][ -~]{10,}[.]", code.meaning["en"]), code.code
+        assert re.fullmatch(r".*[\u4e00-\u9fff].*。", code.meaning["zh"]), code.code
     assert not [code.code for code in CODES if re.fullmatch(r"\d+|[a-z]+|[245]\.[0-7]\.\d", code.code)]
+
+
+# Codes that a few wordings of our own use in a sense that their provider does not document, and the label that these have.
+OWN_SENSE = {
+    ("4.7.650", "rate_limited"),
+    ("5.6.11", "content_rejected"),
+    ("5.7.133", "sender_blocked"),
+    ("5.7.511", "dnsbl_listed"),
+    ("5.7.511", "sender_blocked"),
+    ("5.7.606", "dnsbl_listed"),
+    ("5.7.705", "rate_limited"),
+    ("CS01", "ip_reputation"),
+    ("DT:SUM", "login_required"),
+    ("DT:SUM", "mailbox_disabled"),
+    ("HVU:B1", "content_rejected"),
+    ("RESOLVER.RST.NotAuthorized", "sender_blocked"),
+    ("RTR:RD", "helo_or_rdns"),
+    ("TSS04", "rate_limited"),
+    ("TSS09", "sender_blocked"),
+}
+
+
+def test_no_example_says_otherwise_than_its_code() -> None:
+    wrong = [
+        (example.place, code, example.category)
+        for example in dataset.load(DATA)
+        for vote in rules.provider_votes(text.normalise(example.text))
+        if vote.category not in example.right
+        and ((code := vote.evidence.text), example.category) not in (set() if example.measured else OWN_SENSE)
+    ]
+    assert not wrong

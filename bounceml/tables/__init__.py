@@ -4,7 +4,7 @@ taxonomy.toml   categories, groups and the documented rows, with cause and remed
 audiences.toml  the same for the admin of the sending side and for the recipient; not read before one of them asks
 rules.toml      patterns that vote for a category, each with its source, one text it hits and one it must miss
 codes.csv       enhanced status codes (RFC 3463, IANA registry) and the category each stands for, where it stands for one
-providers.csv   providers' own codes and their documented meaning
+providers.csv   providers' own codes and their documented meaning, in English and Chinese
 blocklists.csv  DNS blocklist zones and who runs them
 mail_domains.csv  domains that people write to; weight 3: its name alone tells it, whatever suffix was typed; 2: large; 1: small;
                   0: closed, or known for something else, and never suggested
@@ -98,12 +98,16 @@ class Details(NamedTuple):
 
 
 class ProviderCode(NamedTuple):
-    """A code that a provider documents as its own (``MI:SPF``, ``5.7.509``) and what it stands for."""
+    """A code that a provider documents as its own (``MI:SPF``, ``5.7.509``) and what it stands for.
+
+    ``meaning`` is a sentence for a person, by language. The code decides the category of any reply it stands in, so one that
+    others use in another sense (``5.7.1``) is not in the table.
+    """
 
     provider: str
     code: str
     category: str
-    meaning: str
+    meaning: dict[str, str]
     source: str
 
 
@@ -271,7 +275,12 @@ def status_codes() -> dict[str, str]:
 @cache
 def provider_codes() -> dict[str, ProviderCode]:
     """Return the providers' own codes, keyed by the code as it stands in a reply."""
-    return {row["code"]: ProviderCode(**row) for row in _rows("providers")}
+    return {
+        row["code"]: ProviderCode(
+            row["provider"], row["code"], row["category"], {"en": row["meaning"], "zh": row["meaning_zh"]}, row["source"]
+        )
+        for row in _rows("providers")
+    }
 
 
 def concepts(kind: str) -> Iterator[ConceptForms]:
