@@ -67,7 +67,7 @@ def meaning(code: str, lang: str) -> str:
     """Return the sentence that tells what a provider's own code means.
 
     >>> meaning("HL:ICC", "en")
-    'NetEase on HL:ICC: The IP has too many connections open at one time.'
+    'NetEase on HL:ICC: The sending IP has more connections open at one time than NetEase allows, and is barred for a time.'
     """
     known = tables.provider_codes()[code]
     return tables.details().sentences["code"][lang].format(provider=known.provider, code=known.code, meaning=known.meaning[lang])
