@@ -7,7 +7,9 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import chain, islice
+from json.encoder import encode_basestring
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -58,10 +60,35 @@ def _json(value: object) -> str:
     return text
 
 
+# The fields that differ from reply to reply of one wording, which stand first; all others are written once for many.
+_OWN = FIELDS.index("reply") + 1
+
+
+@lru_cache(4096)
+def _shared(values: tuple[object, ...]) -> str:
+    """The fields behind the reply, and the end of the object."""
+    told = dict(zip(FIELDS[_OWN:], values, strict=True))
+    for name in ("evidence", "alternatives"):
+        told[name] = [item._asdict() for item in told[name]]  # type: ignore[attr-defined]  # tuples of NamedTuples
+    return _json(told)[1:]
+
+
+def _quoted(value: str | None) -> str:
+    if value is None:
+        return "null"
+    return encode_basestring(value) if value.isprintable() else _json(value)
+
+
 def write_jsonl(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
     """Write one JSON object a line, in input order; the columns of a table's row stand behind the verdict's fields."""
+    names = [f'"{name}": ' for name in FIELDS[:_OWN]]
     for verdict in verdicts:
-        out.write(_json(verdict.to_dict()) + "\n")
+        values = (verdict.id, verdict.source, verdict.recipient, verdict.original_recipient, verdict.reply)
+        own = ", ".join([name + _quoted(value) for name, value in zip(names, values, strict=True)])
+        line = f"{{{own}, {_shared(verdict[_OWN : len(FIELDS)])}"
+        if carried := verdict.carried():
+            line = f"{line[:-1]}, {_json(carried)[1:]}"
+        out.write(line + "\n")
 
 
 _REST = "input"  # the last column: what of the input's row has no column of its own

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bounceml import Classifier, output, stream
+from bounceml import Classifier, output, stream, writers
 from bounceml.cli import main
 from bounceml.parsing import rows
 from bounceml.values import FIELDS, Reply, Verdict
@@ -278,3 +278,30 @@ def test_killed_run_goes_on_below_its_header(tmp_path: Path, monkeypatch: pytest
 
 def written_csv(path: Path) -> list[dict[str, Any]]:
     return list(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
+
+
+_SES = Classifier.load(scheme="ses")
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            Reply,
+            text=st.text() | st.just("552 5.2.2 mailbox full"),
+            id=st.none() | st.text(),
+            recipient=st.none() | st.text(),
+            columns=st.none()
+            | st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False), max_size=3),
+            error=st.none() | st.just("x: cannot be read"),
+            outcome=st.sampled_from(["unknown", "failed", "delivered"]),
+        ),
+        max_size=4,
+    )
+)
+def test_a_json_line_is_the_verdict(replies: list[Reply]) -> None:
+    verdicts = list(_SES.classify_all(replies))
+    out = io.StringIO()
+    writers.write_jsonl(verdicts, out, "en")
+    assert out.getvalue().count("\n") == len(verdicts) == len(out.getvalue().splitlines())
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [json.loads(json.dumps(verdict.to_dict())) for verdict in verdicts]
