@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 
-from bounceml import artefact, decide, explain, rules, tables, text
+from bounceml import artefact, decide, evidence, explain, rules, tables, text
 from bounceml.errors import UsageError
 from bounceml.model import Model
-from bounceml.values import Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
+from bounceml.values import Decision, Explanation, Reading, Reply, Score, Thresholds, Verdict, Voice
 
 _PLAIN = Voice()
 _REMEMBERED = 4096  # templates whose scores are kept, 15 MB: a stream, or a report on many recipients, repeats a few
@@ -88,10 +87,25 @@ class Classifier:
             return explain.unreadable(reply, self.voice, self.model.name)
         reading = text.read(reply)
         decision = judge(self._scores(reading.template), reading, self.thresholds)
-        evidence: Iterable[Evidence] = decision.evidence
-        if explained:
-            evidence = chain(evidence, self.model.contributions(reading.template, decision.category))
-        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.voice, self.model.name)
+        verdict = explain.verdict(reply, reading, decision, decision.evidence, self.thresholds, self.voice, self.model.name)
+        if not explained:
+            return verdict
+        weights = self.model.explained(reading.template) if decision.decided_by == "model" else None
+        words = evidence.of_model(weights, decision.category) if weights else ()
+        return verdict._replace(evidence=words + verdict.evidence, told=evidence.told(reply, reading, decision, weights))
+
+    def explained(self, reply: Reply | str) -> Explanation:
+        """Return the weight of each word of a reply for every category: all that the model's probabilities are made of.
+
+        Examples
+        --------
+        >>> found = Classifier.load().explained("552 mailbox full")
+        >>> column = found.labels.index("mailbox_full")
+        >>> max(found.words, key=lambda word: word.weights[column]).text
+        'full'
+
+        """
+        return self.model.explained(text.read(Reply(reply) if isinstance(reply, str) else reply).template)
 
     def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
         """Yield a verdict for each reply, in order."""

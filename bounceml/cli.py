@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"add the label that another tool would use, as scheme_label: {', '.join(_SCHEMES)}",
     )
-    predict.add_argument("--explain", action="store_true", help="show the words that moved the model")
+    predict.add_argument("--explain", action="store_true", help="mark the words that decided, and tell their weights")
     predict.add_argument(
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
     )

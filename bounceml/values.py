@@ -40,11 +40,15 @@ class Codes(NamedTuple):
     status: str | None
 
 
+Span = tuple[int, int]  # the first character of a part of a text, and the one behind its last
+
+
 class Reading(NamedTuple):
     """A reply made ready to judge. ``template`` is all that the model and the rules see of it.
 
     ``expired`` tells that the message waited in a queue until its time ran out; ``has_words`` that the template holds
-    more than codes and marks; ``outcome`` is what the report states, as in ``Reply``.
+    more than codes and marks; ``outcome`` is what the report states, as in ``Reply``; ``judged`` is the part of ``text`` that
+    the template was made of.
     """
 
     text: str
@@ -53,6 +57,7 @@ class Reading(NamedTuple):
     expired: bool
     has_words: bool
     outcome: str = "unknown"
+    judged: str = ""
 
 
 class Score(NamedTuple):
@@ -65,12 +70,48 @@ class Score(NamedTuple):
 class Evidence(NamedTuple):
     """Words that decided, who says so (``model``, a rule's id or ``code``), and with what weight.
 
-    A character that no address may hold is told by ``address``.
+    A character that no address may hold is told by ``address``. Words of the ``model`` weigh what they add to the margin of the
+    category; ``rest`` is what all words add that are not told, and ``intercept`` the margin without any.
     """
 
     text: str
     by: str
     weight: float
+
+
+class Word(NamedTuple):
+    """A word, mark or code of a template, where it stands there, and its weight for each category of the model."""
+
+    text: str
+    start: int
+    end: int
+    weights: tuple[float, ...]
+
+
+class Explanation(NamedTuple):
+    """What the model sees in a template: the margin of ``labels[n]`` is ``intercept[n]`` plus the ``weights[n]`` of all words.
+
+    A sigmoid makes each margin a probability of its own, and these are scaled to sum to one: the calibrated probabilities.
+    """
+
+    labels: tuple[str, ...]
+    intercept: tuple[float, ...]
+    words: tuple[Word, ...]
+
+
+class Mark(NamedTuple):
+    """A part of a reply that decided, and how strongly: up to 1, its strongest part."""
+
+    start: int
+    end: int
+    strength: float
+
+
+class Told(NamedTuple):
+    """What a person is shown of a decision: the parts of the reply that decided, and the source of the rule or code that did."""
+
+    marks: tuple[Mark, ...]
+    source: str
 
 
 class Vote(NamedTuple):
@@ -149,7 +190,7 @@ class Verdict(NamedTuple):
 
     Those with a default are none of it: ``columns`` holds what else stood in the row of a table, to be written beside them,
     and ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name.
-    ``time`` is that of the reply.
+    ``time`` is that of the reply, and ``told`` what an explained one shows to a person.
     """
 
     id: str | None
@@ -181,6 +222,7 @@ class Verdict(NamedTuple):
     columns: Mapping[str, object] | None = None
     scheme_label: str | None = None
     time: str | None = None
+    told: Told | None = None
 
     def carried(self) -> dict[str, object]:
         """Return what is written behind the verdict's fields: the other tool's label, and the columns of the input's row.

@@ -14,15 +14,16 @@ from typing import Any, TextIO
 
 from bounceml import tables
 from bounceml.errors import UsageError
-from bounceml.values import FIELDS, Verdict
+from bounceml.highlight import in_colour, marked
+from bounceml.values import FIELDS, Told, Verdict
 
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
            "recipient": "Recipient", "category": "Category", "label": "Label", "sure": "Sure", "action": "Action", "error": "Not read",
-           "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?"},
+           "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?", "rest": "the rest", "intercept": "base"},
     "zh": {"cause": "原因", "remedy": "解决办法", "reply": "退信原文", "decided": "判断依据", "words": "关键词语", "also": "其他可能",
            "recipient": "收件人", "category": "类别", "label": "标签", "sure": "把握", "action": "处理", "error": "无法读取",
-           "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？"},
+           "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？", "rest": "其余词语", "intercept": "基准值"},
 }  # fmt: skip
 
 
@@ -246,6 +247,17 @@ def _fit(text: str, columns: int) -> str:
     return "".join(kept) + " " * (columns - used)
 
 
+def _because(verdict: Verdict, label: dict[str, str]) -> str:
+    """The evidence as one line: the model's words by weight, and what their sum lacks to the margin."""
+    told = [
+        f"{label[item.by] if item.by in ('rest', 'intercept') else item.text} {item.weight:+.2f}"
+        if item.by in ("model", "rest", "intercept")
+        else f"{item.text!r} ({item.by} {item.weight:+.2f})"
+        for item in verdict.evidence
+    ]
+    return ", ".join(told)
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -254,8 +266,8 @@ def _question(suggestion: str, lang: str) -> str:
     return _LABELS[lang]["meant" if "@" in suggestion else "meant_domain"].format(suggestion)
 
 
-def _card(verdict: Verdict, lang: str) -> str:
-    """One verdict as a paragraph for a person."""
+def _card(verdict: Verdict, lang: str, colour: bool) -> str:
+    """One verdict as a paragraph for a person; the words that decided an explained one are marked in its reply."""
     label = _LABELS[lang]
     if verdict.error:
         return f"{label['error']}: {verdict.error}\n"
@@ -268,13 +280,12 @@ def _card(verdict: Verdict, lang: str) -> str:
         lines.append(f"  {label['recipient']}: {verdict.recipient}")
     if verdict.scheme_label:
         lines.append(f"  {label['label']}: {verdict.scheme_label}")
-    lines.append(f"  {label['reply']}: {_one_line(verdict.reply)}")
-    lines.append(
-        f"  {label['action']}: {verdict.action} · {verdict.permanence} · {verdict.outcome} · {label['decided']}: {verdict.decided_by}"
-    )
+    told = verdict.told or Told((), "")
+    lines.append(f"  {label['reply']}: {marked(verdict.reply, told.marks, colour)}")
+    what_follows = f"{verdict.action} · {verdict.permanence} · {verdict.outcome}"
+    lines.append(f"  {label['action']}: {what_follows} · {label['decided']}: {' '.join(filter(None, (verdict.decided_by, told.source)))}")
     if verdict.evidence:
-        words = ", ".join(f"{item.text!r} ({item.by} {item.weight:+.2f})" for item in verdict.evidence)
-        lines.append(f"  {label['words']}: {words}")
+        lines.append(f"  {label['words']}: {_because(verdict, label)}")
     if verdict.alternatives:
         lines.append(f"  {label['also']}: " + ", ".join(f"{a.category} {a.probability:.0%}" for a in verdict.alternatives))
     return "\n".join(lines) + "\n"
@@ -298,9 +309,10 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
     """Write one verdict, or explained ones, as paragraphs; several as a table as wide as the terminal."""
     stream = iter(verdicts)
     first = list(islice(stream, 2))
-    if len(first) < 2 or any(item.by == "model" for verdict in first for item in verdict.evidence):
+    if len(first) < 2 or any(verdict.told for verdict in first):
+        colour = in_colour(out)
         for verdict in chain(first, stream):
-            out.write(_card(verdict, lang))
+            out.write(_card(verdict, lang, colour))
         return
     width = shutil.get_terminal_size((120, 24)).columns
     label = _LABELS[lang]

@@ -88,6 +88,13 @@ class ProviderCode(NamedTuple):
     source: str
 
 
+class StatusCode(NamedTuple):
+    """What an enhanced status code means, whatever its class, and where that is said."""
+
+    meaning: str
+    source: str
+
+
 class Blocklist(NamedTuple):
     """A DNS blocklist: its zone or site, and a short name of who runs it."""
 
@@ -220,6 +227,12 @@ def status_codes() -> dict[str, str]:
     Codes that say too little alone (X.0.0, X.7.1, …) have no category in the table and are left out.
     """
     return {row["code"]: row["category"] for row in _csv("codes.csv") if row["category"]}
+
+
+@cache
+def status_meanings() -> dict[str, StatusCode]:
+    """Return what each registered enhanced status code means, keyed as in ``status_codes``."""
+    return {row["code"]: StatusCode(row["name"], row["source"]) for row in _csv("codes.csv")}
 
 
 @cache
