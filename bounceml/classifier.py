@@ -7,8 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from bounceml import artefact, decide, evidence, explain, rules, tables, text
-from bounceml.errors import UsageError
+from bounceml.errors import DataError, UsageError
 from bounceml.model import Model
+from bounceml.tables import policy as policies
+from bounceml.tables.policy import PolicyTable
 from bounceml.values import Decision, Explanation, Reading, Reply, Score, Thresholds, Verdict, Voice
 
 _PLAIN = Voice()
@@ -40,7 +42,7 @@ class Classifier:
 
     """
 
-    def __init__(self, model: Model, thresholds: Thresholds, voice: Voice = _PLAIN) -> None:
+    def __init__(self, model: Model, thresholds: Thresholds, voice: Voice = _PLAIN, policy: PolicyTable | None = None) -> None:
         if voice.lang not in tables.LANGUAGES:
             raise UsageError(f"no texts in language {voice.lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
         if voice.scheme is not None and voice.scheme not in tables.schemes():
@@ -49,10 +51,16 @@ class Classifier:
         self._scores = lru_cache(_REMEMBERED)(model.scores)
         self.thresholds = thresholds
         self.voice = voice
+        self.policy = policy or policies.default()
 
     @classmethod
     def load(
-        cls, folder: Path | str | None = None, lang: str = "en", threshold: float | None = None, scheme: str | None = None
+        cls,
+        folder: Path | str | None = None,
+        lang: str = "en",
+        threshold: float | None = None,
+        scheme: str | None = None,
+        policy: Path | str | None = None,
     ) -> Classifier:
         """Open a model folder (the default model where none is named).
 
@@ -66,18 +74,30 @@ class Classifier:
             Probability (0-1) from which the model decides, in place of the one measured in training.
         scheme
             A key of ``tables.schemes()``: the tool whose label each verdict has besides, as ``scheme_label``.
+        policy
+            A TOML file of the form of ``bounceml/tables/policy.toml``: actions, and what is suppressed for how long.
 
         Raises
         ------
         ModelError
             Where the folder cannot be trusted or understood.
+        DataError
+            Where the policy says what a policy cannot say.
 
         """
         opened = artefact.load(Path(folder) if folder else artefact.default_folder())
         thresholds = opened.thresholds
         if threshold is not None:
             thresholds = thresholds._replace(model=threshold)
-        return cls(Model(opened), thresholds, Voice(lang, scheme))
+        own = policies.read(Path(policy)) if policy else policies.default()
+        if own.suppress_threshold is not None:
+            if own.suppress_threshold < thresholds.suppress:
+                raise DataError(
+                    f"{policy}, suppress_threshold: {own.suppress_threshold} is below what was measured to be safe; "
+                    f"give a number from {thresholds.suppress} to 1"
+                )
+            thresholds = thresholds._replace(suppress=own.suppress_threshold)
+        return cls(Model(opened), thresholds, Voice(lang, scheme), own)
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
@@ -87,7 +107,7 @@ class Classifier:
             return explain.unreadable(reply, self.voice, self.model.name)
         reading = text.read(reply)
         decision = judge(self._scores(reading.template), reading, self.thresholds)
-        verdict = explain.verdict(reply, reading, decision, decision.evidence, self.thresholds, self.voice, self.model.name)
+        verdict = explain.verdict(reply, reading, decision, decision.evidence, self.thresholds, self.voice, self.model.name, self.policy)
         if not explained:
             return verdict
         weights = self.model.explained(reading.template) if decision.decided_by == "model" else None

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 
 from bounceml import decide, suggest, tables
+from bounceml.tables import policy as policies
+from bounceml.tables.policy import PolicyTable
 from bounceml.values import Codes, Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
@@ -78,16 +80,18 @@ def verdict(
     thresholds: Thresholds,
     voice: Voice,
     model: str,
+    policy: PolicyTable | None = None,
 ) -> Verdict:
-    """Return the verdict for one reply, in the words that ``voice`` asks for."""
+    """Return the verdict for one reply, in the words that ``voice`` asks for; what follows is as ``policy`` says, or the default one."""
     taxonomy = tables.taxonomy()
-    category = taxonomy.categories[decision.category]
+    policy = policy or policies.default()
+    category = policy.categories[decision.category]
     row = tables.documented_row(category.id, reading.template)
     texts = taxonomy.documented[row] if row else category
     outcome = _outcome(reply, reading, category.id)
     try_again = _try_again(reading.text)
     correction = suggest.correct(reply, category.id)
-    what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds)
+    what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds, correction.meant is not None)
     return Verdict(
         id=reply.id,
         source=reply.source,
@@ -118,6 +122,7 @@ def verdict(
         columns=reply.columns,
         scheme_label=tables.scheme_label(voice.scheme, category.id, outcome, what_follows.permanence) if voice.scheme else None,
         time=reply.time,
+        suppress_days=policy.suppress_days[category.id] if what_follows.suppress else None,
     )
 
 

@@ -190,7 +190,8 @@ class Verdict(NamedTuple):
 
     Those with a default are none of it: ``columns`` holds what else stood in the row of a table, to be written beside them,
     and ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name.
-    ``time`` is that of the reply, and ``told`` what an explained one shows to a person.
+    ``time`` is that of the reply, ``told`` what an explained one shows to a person, and ``suppress_days`` how long an address that
+    has ``suppress`` stays on a list; None: for good.
     """
 
     id: str | None
@@ -223,6 +224,7 @@ class Verdict(NamedTuple):
     scheme_label: str | None = None
     time: str | None = None
     told: Told | None = None
+    suppress_days: int | None = None
 
     def carried(self) -> dict[str, object]:
         """Return what is written behind the verdict's fields: the other tool's label, and the columns of the input's row.

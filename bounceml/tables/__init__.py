@@ -9,7 +9,7 @@ mail_domains.csv  domains that people write to; weight 3: its name alone tells i
                   0: closed, or known for something else, and never suggested
 schemes.csv     what other tools call a verdict: the label by scheme and category; ``when`` names the outcome or permanence that a row is
                 for, a row without it is for all others; an empty label says that the tool has none, as for a mail that is no bounce
-policy.toml     what we advise where no document decides: how long a dead address stays on a suppression list
+policy.toml     what we advise where no document decides: how long a dead address stays on a suppression list (read by policy.py)
 words_zh.txt    our word list for Chinese
 concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning
                      of words ends in "*"; in the rows of language "=", a form is two neighbouring concepts that are one
@@ -131,6 +131,24 @@ def _toml(name: str) -> dict[str, Any]:
         return tomllib.load(file)
 
 
+def toml_of(path: Path) -> dict[str, Any]:
+    """Return what a user's TOML file holds.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, or is no TOML.
+
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the name and its permissions") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise DataError(f"{path}: is no TOML file ({error}); see https://toml.io for what it looks like") from None
+
+
 def _csv(name: str) -> list[dict[str, str]]:
     text = (_HERE / name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
@@ -248,12 +266,6 @@ def concepts(kind: str) -> Iterator[ConceptForms]:
         for line in file:  # no cell is quoted, and csv would take 4 ms more of each start
             concept, language, forms = line.decode().rstrip().split(",")
             yield ConceptForms(concept, language, tuple(forms.split("|")))
-
-
-@cache
-def suppression_days() -> dict[str, int | None]:
-    """Return how many days after its last bounce an address stays on a suppression list, by category; None: for good."""
-    return {category: None if days == "never" else int(days) for category, days in _toml("policy.toml")["suppression_days"].items()}
 
 
 @cache
