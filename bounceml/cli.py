@@ -58,6 +58,7 @@ _TO = (
 )
 
 _POLICY = "your own actions, and what to suppress for how long: TOML of the form of bounceml/tables/policy.toml"
+_RULES = "your own rules, asked before the model: TOML of the form of bounceml/tables/rules.toml; a rule's label becomes user_label"
 
 _EXAMPLES = """examples:
   bounceml predict "552 5.2.2 mailbox full"
@@ -69,6 +70,7 @@ _EXAMPLES = """examples:
   bounceml predict bounces.parquet --column diagnostic --to parquet -o verdicts.parquet
   bounceml predict mail.log bounces.mbox --to suppression -o suppression.csv
   bounceml predict mail.log --policy policy.toml --to suppression -o suppression.csv
+  bounceml predict bounces.mbox --rules rules.toml --to csv -o verdicts.csv
   bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
   journalctl -u app | bounceml predict --to jsonl -
 """
@@ -127,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
     )
     predict.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
+    predict.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
     predict.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     predict.set_defaults(run=_predict)
 
@@ -147,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the page (default: %(default)s)")
     report.add_argument("--addresses", action="store_true", help="show recipients in full (default: j…@example.com)")
     report.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
+    report.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
     report.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     report.set_defaults(run=_report)
 
@@ -211,7 +215,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.to == "parquet" and arguments.output is None:
         raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
-    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold, arguments.scheme, arguments.policy)
+    classifier = Classifier.load(
+        arguments.model, arguments.lang, arguments.threshold, arguments.scheme, policy=arguments.policy, rules=arguments.rules
+    )
     run = output.run_of(vars(arguments))
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(
@@ -235,7 +241,7 @@ def _report(arguments: argparse.Namespace) -> int:
     found = report.write(
         arguments.inputs,
         arguments.output,
-        Classifier.load(arguments.model, arguments.lang, policy=arguments.policy),
+        Classifier.load(arguments.model, arguments.lang, policy=arguments.policy, rules=arguments.rules),
         form=arguments.format,
         column=arguments.column,
         addresses=arguments.addresses,

@@ -65,6 +65,11 @@ def decide(
     return Decision(UNKNOWN, best.probability, "nobody", (), _others(scores, UNKNOWN))
 
 
+def by_user(vote: Vote, scores: Sequence[Score]) -> Decision:
+    """Return what a user's own rule decides; it is theirs to be sure of."""
+    return _decided(vote, 1.0, "rule", scores)
+
+
 def expired(decision: Decision, thresholds: Thresholds) -> Decision:
     """Return the decision on a message whose time in the queue ran out: that is the cause where no other is told."""
     if decision.category != UNKNOWN:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bounceml import tables, text
+from bounceml.tables import Rule
 from bounceml.values import Decision, Evidence, Explanation, Mark, Reading, Reply, Span, Told
 
 _SHOWN = 10  # words; the others are told as one
@@ -29,8 +30,12 @@ def of_model(explanation: Explanation, category: str) -> tuple[Evidence, ...]:
     return (*words[:_SHOWN], *rest, Evidence("", "intercept", explanation.intercept[column]))
 
 
-def told(reply: Reply, reading: Reading, decision: Decision, explanation: Explanation | None) -> Told:
-    """Return what a person is shown of a decision: the places in the reply's text that decided, and what they rest on."""
+def told(reply: Reply, reading: Reading, decision: Decision, explanation: Explanation | None, own: Iterable[Rule] = ()) -> Told:
+    """Return what a person is shown of a decision: the places in the reply's text that decided, and what they rest on.
+
+    ``own`` are the user's rules.
+    """
+    rules = {rule.id: rule for rule in (*tables.rules(), *own)} if decision.decided_by == "rule" else {}
     if explanation:
         column = explanation.labels.index(decision.category)
         found = [(_span(reading, word.text, word.start), word.weights[column]) for word in explanation.words]
@@ -43,7 +48,7 @@ def told(reply: Reply, reading: Reading, decision: Decision, explanation: Explan
         inside = [place for place in places[start:end] if place]
         if inside and weight > strongest * _FAINT:
             marks.append(Mark(min(inside)[0], max(last for _, last in inside), weight / strongest))
-    return Told(tuple(marks), "; ".join(filter(None, map(_source, decision.evidence))))
+    return Told(tuple(marks), "; ".join(filter(None, (_source(item, rules) for item in decision.evidence))))
 
 
 def _span(reading: Reading, words: str, start: int) -> Span:
@@ -53,14 +58,14 @@ def _span(reading: Reading, words: str, start: int) -> Span:
     return (found, found + len(words)) if found >= 0 else (0, 0)
 
 
-def _source(item: Evidence) -> str:
+def _source(item: Evidence, rules: dict[str, Rule]) -> str:
     if item.by == "code":
         code = tables.status_meanings().get(item.text.partition(".")[2])
         return f"{item.text}: {code.meaning} ({code.source})" if code else ""
     if item.by.startswith("code:"):
         known = tables.provider_codes()[item.text]
         return f"{known.code} ({known.provider}): {known.meaning} ({known.source})"
-    rule = next((rule for rule in tables.rules() if rule.id == item.by), None)
+    rule = rules.get(item.by)
     return f"{rule.id} ({rule.source})" if rule else ""
 
 

@@ -236,7 +236,7 @@ def run_of(arguments: Mapping[str, Any]) -> dict[str, object]:
     A relative path means another file in another folder, so that is part of it.
     """
     run = {name: arguments[name] for name in ("inputs", "format", "column", "to", "lang", "scheme", "explain", "threshold", "imap_done")}
-    run |= {name: artefact.digest(arguments[name]) if arguments[name] else None for name in ("policy",)}
+    run |= {name: artefact.digest(arguments[name]) if arguments[name] else None for name in ("policy", "rules")}
     folder = arguments["model"] or artefact.default_folder()
     return {**run, "folder": os.getcwd(), "model": artefact.digest(folder / artefact.MANIFEST), "version": __version__}
 

@@ -189,7 +189,8 @@ class Verdict(NamedTuple):
     """The answer for one recipient. The field names and their order are a public contract.
 
     Those with a default are none of it: ``columns`` holds what else stood in the row of a table, to be written beside them,
-    and ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name.
+    ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name. ``user_label``
+    is that of the user's rule which decided, where there are such rules; empty where another decided, or it has none.
     ``time`` is that of the reply, ``told`` what an explained one shows to a person, and ``suppress_days`` how long an address that
     has ``suppress`` stays on a list; None: for good.
     """
@@ -225,9 +226,10 @@ class Verdict(NamedTuple):
     time: str | None = None
     told: Told | None = None
     suppress_days: int | None = None
+    user_label: str | None = None
 
     def carried(self) -> dict[str, object]:
-        """Return what is written behind the verdict's fields: the other tool's label, and the columns of the input's row.
+        """Return what is written behind the verdict's fields: another tool's and the user's label, and the columns of the input's row.
 
         One that is named like a field of the verdict has "input_" before its name.
 
@@ -236,8 +238,8 @@ class Verdict(NamedTuple):
         {'input_reply': '552', 'campaign': 7}
         """
         columns = self.columns or {}
-        label = {} if self.scheme_label is None else {SCHEME_LABEL: self.scheme_label}
-        return label | {carried_name(name, columns): value for name, value in columns.items()}
+        labels = {name: label for name, label in zip(LABELS, (self.scheme_label, self.user_label), strict=True) if label is not None}
+        return labels | {carried_name(name, columns): value for name, value in columns.items()}
 
     def to_dict(self) -> dict[str, object]:
         """Return the verdict as plain dictionaries and lists, ready for JSON, what is carried behind its fields."""
@@ -249,7 +251,7 @@ class Verdict(NamedTuple):
 
 
 FIELDS = Verdict._fields[: -len(Verdict._field_defaults)]  # those of the contract
-SCHEME_LABEL = "scheme_label"
+LABELS = ("scheme_label", "user_label")
 
 
 def carried_name(name: str, columns: Container[str] = ()) -> str:
@@ -258,7 +260,7 @@ def carried_name(name: str, columns: Container[str] = ()) -> str:
     >>> carried_name("campaign"), carried_name("status"), carried_name("status", {"status", "input_status"})
     ('campaign', 'input_status', 'input_input_status')
     """
-    if name not in FIELDS and name != SCHEME_LABEL:
+    if name not in FIELDS and name not in LABELS:
         return name
     name = f"input_{name}"
     while name in columns:

@@ -20,10 +20,12 @@ from bounceml.values import FIELDS, Told, Verdict
 _LABELS = {
     "en": {"cause": "Cause", "remedy": "What to do", "reply": "Reply", "decided": "Decided by", "words": "Because of", "also": "Or else",
            "recipient": "Recipient", "category": "Category", "label": "Label", "sure": "Sure", "action": "Action", "error": "Not read",
-           "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?", "rest": "the rest", "intercept": "base"},
+           "meant": "Did you mean {}?", "meant_domain": "Did you mean {}?", "rest": "the rest", "intercept": "base",
+           "own_label": "Your label"},
     "zh": {"cause": "原因", "remedy": "解决办法", "reply": "退信原文", "decided": "判断依据", "words": "关键词语", "also": "其他可能",
            "recipient": "收件人", "category": "类别", "label": "标签", "sure": "把握", "action": "处理", "error": "无法读取",
-           "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？", "rest": "其余词语", "intercept": "基准值"},
+           "meant": "您是不是要发给 {}？", "meant_domain": "@ 后面的域名是不是应该是 {}？", "rest": "其余词语", "intercept": "基准值",
+           "own_label": "您的标签"},
 }  # fmt: skip
 
 
@@ -278,8 +280,9 @@ def _card(verdict: Verdict, lang: str, colour: bool) -> str:
         lines.append(f"  {_question(verdict.suggestion, lang)}")
     if verdict.recipient:
         lines.append(f"  {label['recipient']}: {verdict.recipient}")
-    if verdict.scheme_label:
-        lines.append(f"  {label['label']}: {verdict.scheme_label}")
+    for name, value in (("label", verdict.scheme_label), ("own_label", verdict.user_label)):
+        if value:
+            lines.append(f"  {label[name]}: {value}")
     told = verdict.told or Told((), "")
     lines.append(f"  {label['reply']}: {marked(verdict.reply, told.marks, colour)}")
     what_follows = f"{verdict.action} · {verdict.permanence} · {verdict.outcome}"
@@ -300,8 +303,7 @@ def _table_row(verdict: Verdict, width: int, lang: str) -> str:
     if verdict.suggestion:
         reply = f"{_question(verdict.suggestion, lang)} {reply}"
     cells = [_fit(verdict.recipient or verdict.id or "", 26), _fit(verdict.category, 22), sure, _fit(verdict.action, 14)]
-    if verdict.scheme_label is not None:
-        cells.insert(2, _fit(verdict.scheme_label, _LABEL))
+    cells[2:2] = [_fit(value, _LABEL) for value in (verdict.scheme_label, verdict.user_label) if value is not None]
     return "  ".join([*cells, _fit(reply, max(20, width - 75)).rstrip()]) + "\n"
 
 
@@ -317,9 +319,10 @@ def write_text(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
     width = shutil.get_terminal_size((120, 24)).columns
     label = _LABELS[lang]
     head = [_fit(label["recipient"], 26), _fit(label["category"], 22), _fit(label["sure"], 5), _fit(label["action"], 14), label["reply"]]
-    if first[0].scheme_label is not None:
-        head.insert(2, _fit(label["label"], _LABEL))
-        width -= _LABEL + 2
+    own = {"label": first[0].scheme_label, "own_label": first[0].user_label}
+    labels = [_fit(label[name], _LABEL) for name, value in own.items() if value is not None]
+    head[2:2] = labels
+    width -= (_LABEL + 2) * len(labels)
     out.write("  ".join(head) + "\n")
     for verdict in chain(first, stream):
         out.write(_table_row(verdict, width, lang))

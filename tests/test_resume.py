@@ -285,9 +285,9 @@ def test_part_of_another_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_other_options_and_another_model_are_another_run() -> None:
     given: dict[str, Any] = {"inputs": ["a"], "format": "auto", "column": None, "to": "csv", "lang": "en", "scheme": None}
-    given |= {"explain": False, "threshold": None, "model": None, "imap_done": None, "policy": None}
+    given |= {"explain": False, "threshold": None, "model": None, "imap_done": None, "policy": None, "rules": None}
     first = output.run_of(given)
-    assert all(output.run_of({**given, name: "other"}) != first for name in given if name not in ("model", "policy"))
+    assert all(output.run_of({**given, name: "other"}) != first for name in given if name not in ("model", "policy", "rules"))
     assert len(str(first["model"])) == 64
 
 

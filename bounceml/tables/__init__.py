@@ -68,7 +68,7 @@ class Taxonomy(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A pattern on templates that votes for a category; ``hit`` and ``miss`` are its proof."""
+    """A pattern on templates that votes for a category; ``hit`` and ``miss`` are its proof, ``label`` what a user calls it."""
 
     id: str
     category: str
@@ -76,6 +76,7 @@ class Rule(NamedTuple):
     source: str
     hit: str
     miss: str
+    label: str = ""
 
 
 class ProviderCode(NamedTuple):
