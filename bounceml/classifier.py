@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import chain
+from functools import lru_cache, partial
 from pathlib import Path
 
-from bounceml import artefact, decide, explain, rules, tables, text
-from bounceml.errors import UsageError
+from bounceml import artefact, decide, evidence, explain, own_rules, rules, tables, text
+from bounceml.errors import DataError, UsageError
 from bounceml.model import Model
-from bounceml.values import Decision, Evidence, Reading, Reply, Score, Thresholds, Verdict, Voice
+from bounceml.tables import Rule
+from bounceml.tables import policy as policies
+from bounceml.tables.policy import PolicyTable
+from bounceml.values import Decision, Explanation, Reading, Reply, Score, Thresholds, Verdict, Voice, Vote
 
 _PLAIN = Voice()
 _REMEMBERED = 4096  # templates whose scores are kept, 15 MB: a stream, or a report on many recipients, repeats a few
 
 
-def judge(scores: list[Score], reading: Reading, thresholds: Thresholds) -> Decision:
-    """Return the decision on a reading, given the model's scores of its template."""
+def judge(scores: list[Score], reading: Reading, thresholds: Thresholds, own: Vote | None = None) -> Decision:
+    """Return the decision on a reading, given the model's scores of its template, and the vote of a user's own rule."""
     settled, left = decide.reported(reading.outcome, scores)
+    if own and not settled:
+        return decide.by_user(own, left)
     decision = settled or decide.decide(
         left,
         rules.provider_votes(reading.text),
@@ -41,7 +45,14 @@ class Classifier:
 
     """
 
-    def __init__(self, model: Model, thresholds: Thresholds, voice: Voice = _PLAIN) -> None:
+    def __init__(
+        self,
+        model: Model,
+        thresholds: Thresholds,
+        voice: Voice = _PLAIN,
+        policy: PolicyTable | None = None,
+        rules: tuple[Rule, ...] | None = None,
+    ) -> None:
         if voice.lang not in tables.LANGUAGES:
             raise UsageError(f"no texts in language {voice.lang!r}; choose one of {', '.join(tables.LANGUAGES)}")
         if voice.scheme is not None and voice.scheme not in tables.schemes():
@@ -52,6 +63,9 @@ class Classifier:
         self._scores = lru_cache(_REMEMBERED)(model.scores)
         self.thresholds = thresholds
         self.voice = voice
+        self.policy = policy or policies.default()
+        self.rules = rules
+        self._own_vote = lru_cache(_REMEMBERED)(partial(own_rules.first_vote, rules or ()))
 
     @classmethod
     def load(
@@ -61,6 +75,8 @@ class Classifier:
         threshold: float | None = None,
         scheme: str | None = None,
         audience: str = "sender",
+        policy: Path | str | None = None,
+        rules: Path | str | None = None,
     ) -> Classifier:
         """Open a model folder (the default model where none is named).
 
@@ -76,6 +92,11 @@ class Classifier:
             A key of ``tables.schemes()``: the tool whose label each verdict has besides, as ``scheme_label``.
         audience
             Who reads cause and remedy: ``sender``, ``admin`` (of the sending side) or ``recipient``.
+        policy
+            A TOML file of the form of ``bounceml/tables/policy.toml``: actions, and what is suppressed for how long.
+        rules
+            A TOML file of the form of ``bounceml/tables/rules.toml``: rules that are asked before the model, each with a ``label``
+            of its own, if it likes, which a verdict has as ``user_label``.
 
         Raises
         ------
@@ -83,26 +104,59 @@ class Classifier:
             Where the folder cannot be trusted or understood.
         UsageError
             Where there is no such language, scheme or audience.
+        DataError
+            Where the policy says what a policy cannot say, or a rule is not usable.
 
         """
         opened = artefact.load(Path(folder) if folder else artefact.default_folder())
         thresholds = opened.thresholds
         if threshold is not None:
             thresholds = thresholds._replace(model=threshold)
-        return cls(Model(opened), thresholds, Voice(lang, scheme, audience))
+        own = policies.read(Path(policy)) if policy else policies.default()
+        if own.suppress_threshold is not None:
+            if own.suppress_threshold < thresholds.suppress:
+                raise DataError(
+                    f"{policy}, suppress_threshold: {own.suppress_threshold} is below what was measured to be safe; "
+                    f"give a number from {thresholds.suppress} to 1"
+                )
+            thresholds = thresholds._replace(suppress=own.suppress_threshold)
+        return cls(Model(opened), thresholds, Voice(lang, scheme, audience), own, own_rules.read(Path(rules)) if rules else None)
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
         if isinstance(reply, str):
             reply = Reply(reply)
         if reply.error is not None:
-            return explain.unreadable(reply, self.voice, self.model.name)
+            return self._labelled(explain.unreadable(reply, self.voice, self.model.name), None)
         reading = text.read(reply)
-        decision = judge(self._scores(reading.template), reading, self.thresholds)
-        evidence: Iterable[Evidence] = decision.evidence
-        if explained:
-            evidence = chain(evidence, self.model.contributions(reading.template, decision.category))
-        return explain.verdict(reply, reading, decision, tuple(evidence), self.thresholds, self.voice, self.model.name)
+        decision = judge(self._scores(reading.template), reading, self.thresholds, self._own_vote(reading.template))
+        verdict = explain.verdict(reply, reading, decision, decision.evidence, self.thresholds, self.voice, self.model.name, self.policy)
+        verdict = self._labelled(verdict, decision)
+        if not explained:
+            return verdict
+        weights = self.model.explained(reading.template) if decision.decided_by == "model" else None
+        words = evidence.of_model(weights, decision.category) if weights else ()
+        return verdict._replace(evidence=words + verdict.evidence, told=evidence.told(reply, reading, decision, weights, self.rules or ()))
+
+    def _labelled(self, verdict: Verdict, decision: Decision | None) -> Verdict:
+        """The verdict with the label of the user's rule that decided, where the user has rules."""
+        if self.rules is None:
+            return verdict
+        by = {item.by for item in decision.evidence} if decision else ()
+        return verdict._replace(user_label=next((rule.label for rule in self.rules if rule.id in by), ""))
+
+    def explained(self, reply: Reply | str) -> Explanation:
+        """Return the weight of each word of a reply for every category: all that the model's probabilities are made of.
+
+        Examples
+        --------
+        >>> found = Classifier.load().explained("552 mailbox full")
+        >>> column = found.labels.index("mailbox_full")
+        >>> max(found.words, key=lambda word: word.weights[column]).text
+        'full'
+
+        """
+        return self.model.explained(text.read(Reply(reply) if isinstance(reply, str) else reply).template)
 
     def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
         """Yield a verdict for each reply, in order."""

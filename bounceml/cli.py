@@ -58,6 +58,9 @@ _TO = (
     "so a run that is killed leaves the list that was there before, and the same command starts over"
 )
 
+_POLICY = "your own actions, and what to suppress for how long: TOML of the form of bounceml/tables/policy.toml"
+_RULES = "your own rules, asked before the model: TOML of the form of bounceml/tables/rules.toml; a rule's label becomes user_label"
+
 _EXAMPLES = """examples:
   bounceml predict "552 5.2.2 mailbox full"
   bounceml predict --lang zh "550 MI:SPF mx.example.com"
@@ -67,6 +70,8 @@ _EXAMPLES = """examples:
   bounceml predict replies.csv --column diagnostic --to csv -o verdicts.csv
   bounceml predict bounces.parquet --column diagnostic --to parquet -o verdicts.parquet
   bounceml predict mail.log bounces.mbox --to suppression -o suppression.csv
+  bounceml predict mail.log --policy policy.toml --to suppression -o suppression.csv
+  bounceml predict bounces.mbox --rules rules.toml --to csv -o verdicts.csv
   bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
   bounceml predict bounce.eml --audience admin
   journalctl -u app | bounceml predict --to jsonl -
@@ -127,10 +132,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"add the label that another tool would use, as scheme_label: {', '.join(_SCHEMES)}",
     )
-    predict.add_argument("--explain", action="store_true", help="show the words that moved the model")
+    predict.add_argument("--explain", action="store_true", help="mark the words that decided, and tell their weights")
     predict.add_argument(
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
     )
+    predict.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
+    predict.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
     predict.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     predict.set_defaults(run=_predict)
 
@@ -150,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
     report.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the page (default: %(default)s)")
     report.add_argument("--addresses", action="store_true", help="show recipients in full (default: j…@example.com)")
+    report.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
+    report.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
     report.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     report.set_defaults(run=_report)
 
@@ -214,7 +223,15 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.to == "parquet" and arguments.output is None:
         raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
-    classifier = Classifier.load(arguments.model, arguments.lang, arguments.threshold, arguments.scheme, arguments.audience)
+    classifier = Classifier.load(
+        arguments.model,
+        arguments.lang,
+        arguments.threshold,
+        arguments.scheme,
+        arguments.audience,
+        policy=arguments.policy,
+        rules=arguments.rules,
+    )
     run = output.run_of(vars(arguments))
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(
@@ -238,7 +255,7 @@ def _report(arguments: argparse.Namespace) -> int:
     found = report.write(
         arguments.inputs,
         arguments.output,
-        Classifier.load(arguments.model, arguments.lang),
+        Classifier.load(arguments.model, arguments.lang, policy=arguments.policy, rules=arguments.rules),
         form=arguments.format,
         column=arguments.column,
         addresses=arguments.addresses,

@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from bounceml import tables
+from bounceml.values import Span
 
 _WORD = re.compile(r"<\w+>|[a-z\u00b5-\u058f\u1e00-\u1fff]+")  # a mark, or Latin, Greek or Cyrillic letters with their accents
 _PLAIN = str.maketrans({"ı": "i", "ł": "l", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae"})
@@ -62,19 +63,39 @@ def _of_word(word: str) -> str | None:
     return words.get(plain) or next((words[beginning] for beginning in beginnings if beginning in words), None)
 
 
-def _said(masked: str) -> Iterator[str | None]:
+def _said(masked: str) -> Iterator[tuple[str | None, Span]]:
+    """What each word or phrase of a template says, and where it stands."""
+    if masked.isascii():
+        for word in _WORD.finditer(masked):
+            yield _of_word(word[0]), word.span()
+        return
     phrases, at = _phrases(), 0
     while at < len(masked):
         for phrase, concept in phrases.get(masked[at], ()):
             if masked.startswith(phrase, at):
-                yield concept
+                yield concept, (at, at + len(phrase))
                 at += len(phrase)
                 break
         else:
-            word = _WORD.match(masked, at)
-            if word:
-                yield _of_word(word[0])
-            at = word.end() if word else at + 1
+            one = _WORD.match(masked, at)
+            if one:
+                yield _of_word(one[0]), one.span()
+            at = one.end() if one else at + 1
+
+
+def _placed(masked: str) -> list[tuple[str, list[Span]]]:
+    """The concepts of a template in the order of its text, each with the places of its words."""
+    joined = _words().joined
+    found: list[tuple[str, list[Span]]] = [("", [])]
+    for concept, span in _said(masked):
+        last, spans = found[-1]
+        if concept and (one := joined.get((last, concept))):
+            found[-1] = (one, [*spans, span])
+        elif concept == last:
+            spans.append(span)
+        elif concept:
+            found.append((concept, [span]))
+    return found[1:]
 
 
 def concepts(masked: str) -> list[str]:
@@ -83,16 +104,18 @@ def concepts(masked: str) -> list[str]:
     >>> concepts("550 <addr>: no such user"), concepts("550 <addr> 用户不存在")
     (['<addr>', 'missing', 'user'], ['<addr>', 'user', 'missing'])
     """
-    joined, found = _words().joined, [""]
-    for concept in map(_of_word, _WORD.findall(masked)) if masked.isascii() else _said(masked):
-        if concept and (one := joined.get((found[-1], concept))):
-            found[-1] = one
-        elif concept and concept != found[-1]:
-            found.append(concept)
-    return found[1:]
+    return [concept for concept, _ in _placed(masked)]
 
 
 def concept_features(masked: str) -> list[str]:
     """Return the concepts and marks of a template and all pairs of them: languages order their words differently."""
     found = concepts(masked)
     return found + [f"{a}&{b}" for a, b in combinations(sorted(set(found)), 2)]
+
+
+def concept_places(masked: str) -> list[tuple[Span, ...]]:
+    """Return where each of ``concept_features`` stands in the template: of a pair, all words of both."""
+    placed, spans = _placed(masked), dict[str, tuple[Span, ...]]()
+    for concept, where in placed:
+        spans[concept] = (*spans.get(concept, ()), *where)
+    return [tuple(where) for _, where in placed] + [spans[a] + spans[b] for a, b in combinations(sorted(spans), 2)]

@@ -65,6 +65,11 @@ def decide(
     return Decision(UNKNOWN, best.probability, "nobody", (), _others(scores, UNKNOWN))
 
 
+def by_user(vote: Vote, scores: Sequence[Score]) -> Decision:
+    """Return what a user's own rule decides; it is theirs to be sure of."""
+    return _decided(vote, 1.0, "rule", scores)
+
+
 def expired(decision: Decision, thresholds: Thresholds) -> Decision:
     """Return the decision on a message whose time in the queue ran out: that is the cause where no other is told."""
     if decision.category != UNKNOWN:
@@ -98,8 +103,10 @@ def permanence(category: Category, codes: Codes, outcome: str, try_again: bool) 
     return category.permanence
 
 
-def policy(category: Category, decision: Decision, codes: Codes, outcome: str, try_again: bool, thresholds: Thresholds) -> Policy:
-    """Return what follows from a decision.
+def policy(
+    category: Category, decision: Decision, codes: Codes, outcome: str, try_again: bool, thresholds: Thresholds, mistyped: bool = False
+) -> Policy:
+    """Return what follows from a decision; of a ``mistyped`` address, that its sender puts it right.
 
     Suppressing a live address is the costly error: it takes a category that means a dead address, a permanent
     failure, and a confidence of at least ``thresholds.suppress``.
@@ -108,4 +115,6 @@ def policy(category: Category, decision: Decision, codes: Codes, outcome: str, t
     suppress = (
         category.may_suppress and lasting == "permanent" and outcome in ("failed", UNKNOWN) and decision.confidence >= thresholds.suppress
     )
+    if mistyped:
+        return Policy(lasting, "sender", "fix_address", suppress)
     return Policy(lasting, category.who_acts, "suppress" if suppress else category.action, suppress)

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 
 from bounceml import decide, details, suggest, tables
+from bounceml.tables import policy as policies
+from bounceml.tables.policy import PolicyTable
 from bounceml.values import Category, Codes, Decision, DocumentedRow, Evidence, Reading, Reply, Score, Texts, Thresholds, Verdict, Voice
 
 # "check the address and try again" asks for a correction, not for patience.
@@ -52,15 +54,17 @@ def verdict(
     thresholds: Thresholds,
     voice: Voice,
     model: str,
+    policy: PolicyTable | None = None,
 ) -> Verdict:
-    """Return the verdict for one reply, in the words that ``voice`` asks for."""
-    category = tables.taxonomy().categories[decision.category]
+    """Return the verdict for one reply, in the words that ``voice`` asks for; what follows is as ``policy`` says, or the default one."""
+    policy = policy or policies.default()
+    category = policy.categories[decision.category]
     row = tables.documented_row(category.id, reading.template)
     texts = _texts(category, row, voice.audience)
     outcome = _outcome(reply, reading, category.id)
     try_again = _try_again(reading.text)
     correction = suggest.correct(reply, category.id)
-    what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds)
+    what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds, correction.meant is not None)
     told = details.find(reading.text, category.id, voice.lang, what_follows.permanence == "permanent")
     codes = tuple(details.meaning(item.text, voice.lang) for item in decision.evidence if item.by.startswith("code:"))
     return Verdict(
@@ -93,6 +97,7 @@ def verdict(
         columns=reply.columns,
         scheme_label=tables.scheme_label(voice.scheme, category.id, outcome, what_follows.permanence) if voice.scheme else None,
         time=reply.time,
+        suppress_days=policy.suppress_days[category.id] if what_follows.suppress else None,
     )
 
 

@@ -8,6 +8,7 @@ to 1e-6 on every example.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,13 +18,20 @@ from math import exp, log, sqrt
 from bounceml import concepts, text
 from bounceml.artefact import Artefact
 from bounceml.errors import ModelError
-from bounceml.values import Evidence, Score
+from bounceml.values import Explanation, Score, Span, Word
 
 FAMILIES: dict[str, Callable[[str], list[str]]] = {
     "words": text.word_features,
     "chars": text.char_features,
     "concepts": concepts.concept_features,
 }
+# Where each of these features stands in the template, in the same order; only explanations need it.
+PLACES: dict[str, Callable[[str], list[tuple[Span, ...]]]] = {
+    "words": text.word_places,
+    "chars": text.char_places,
+    "concepts": concepts.concept_places,
+}
+_RUN = re.compile(r"\S+")
 
 
 def feature_hash(family: str, feature: str) -> int:
@@ -79,15 +87,44 @@ class Model:
         found = [Score(label, one / whole) for label, one in zip(self.labels, single, strict=True)]
         return sorted(found, key=lambda score: -score.probability)
 
-    def contributions(self, template: str, category: str, most: int = 5) -> list[Evidence]:
-        """Return the word features that speak most for a category, with their share of its margin.
+    def explained(self, template: str) -> Explanation:
+        """Return the weight of each word of a template for every category, all that the scores are made of.
 
-        The weight is measured against the mean over all categories, so that a word that speaks for everything counts nothing.
+        A feature's weight is shared alike by the places where it stands: a pair's by its two words, that of neighbouring
+        characters by the words they are of. What training never saw weighs nothing.
         """
-        size, column = len(self.labels), self.labels.index(category)
-        found = []
+        size, words = len(self.labels), _words(template)
+        owner = {place: number for number, (_, start, end) in enumerate(words) for place in range(start, end)}
+        shares: list[dict[int, float]] = [{} for _ in words]
+        spans: dict[tuple[str, str], list[Span]] = {}
+        for family in self._family_weights:
+            for feature, where in zip(FAMILIES[family](template), PLACES[family](template), strict=True):
+                spans.setdefault((family, feature), []).extend(where)
         for family, feature, row, value in self._features(template):
-            if family == "words":
-                weights = [w * s for w, s in zip(self._weights[row * size : row * size + size], self._scale, strict=True)]
-                found.append(Evidence(feature, "model", value * (weights[column] - sum(weights) / size)))
-        return sorted((e for e in found if e.weight > 0), key=lambda e: -e.weight)[:most]
+            found = spans[family, feature]
+            for start, end in found:
+                inside = [owner[place] for place in range(start, end) if place in owner]
+                for number in inside:
+                    shares[number][row] = shares[number].get(row, 0.0) + value / len(found) / len(inside)
+        told = []
+        for (word, start, end), share in zip(words, shares, strict=True):
+            sums = [0.0] * size
+            for row, value in share.items():
+                sums = [total + value * weight for total, weight in zip(sums, self._weights[row * size : row * size + size], strict=True)]
+            told.append(Word(word, start, end, tuple(b * c for b, c in zip(self._scale, sums, strict=True))))
+        return Explanation(tuple(self.labels), tuple(self._intercept), tuple(told))
+
+
+def _words(template: str) -> list[tuple[str, int, int]]:
+    """Part a template into its tokens, each with the punctuation behind it, or before the first: no character belongs to none."""
+    tokens = text.tokens(template)
+    starts = dict(zip((start for start, _ in text.places(tokens, template)), tokens, strict=True))
+    words: list[tuple[str, int, int]] = []
+    for run in _RUN.finditer(template):
+        first, *others = [place for place in range(*run.span()) if place in starts] or [run.start()]
+        ends = [*others, run.end()]
+        words += [
+            (starts.get(place, run[0]), run.start() if place == first else place, end)
+            for place, end in zip([first, *others], ends, strict=True)
+        ]
+    return words

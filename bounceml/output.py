@@ -231,12 +231,13 @@ def _recorded(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
 
 
 def run_of(arguments: Mapping[str, Any]) -> dict[str, object]:
-    """Return what decides the content of an output: the arguments of ``bounceml predict``, the version, and the model.
+    """Return what decides the content of an output: the arguments of ``bounceml predict``, the version, the model and the user's files.
 
     A relative path means another file in another folder, so that is part of it.
     """
     decisive = ("inputs", "format", "column", "to", "lang", "audience", "scheme", "explain", "threshold", "imap_done")
     run = {name: arguments[name] for name in decisive}
+    run |= {name: artefact.digest(arguments[name]) if arguments[name] else None for name in ("policy", "rules")}
     folder = arguments["model"] or artefact.default_folder()
     return {**run, "folder": os.getcwd(), "model": artefact.digest(folder / artefact.MANIFEST), "version": __version__}
 

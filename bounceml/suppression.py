@@ -25,15 +25,16 @@ _BEFORE_ALL, _AFTER_ALL = "", "9999"  # stand for times that are not known
 
 _TABLE = """
     CREATE TABLE recipient (key TEXT PRIMARY KEY, email TEXT, reason TEXT, bounce_type TEXT, diagnostic TEXT,
-                            first_seen TEXT, last_seen TEXT, arrived TEXT) WITHOUT ROWID
+                            days INTEGER, first_seen TEXT, last_seen TEXT, arrived TEXT) WITHOUT ROWID
 """
 _DEAD = """
-    INSERT INTO recipient VALUES (:key, :email, :reason, :bounce_type, :diagnostic, :first_seen, :last_seen, NULL)
+    INSERT INTO recipient VALUES (:key, :email, :reason, :bounce_type, :diagnostic, :days, :first_seen, :last_seen, NULL)
     ON CONFLICT (key) DO UPDATE SET
         email = ifnull(email, excluded.email),
         reason = CASE WHEN last_seen > excluded.last_seen THEN reason ELSE excluded.reason END,
         bounce_type = CASE WHEN last_seen > excluded.last_seen THEN bounce_type ELSE excluded.bounce_type END,
         diagnostic = CASE WHEN last_seen > excluded.last_seen THEN diagnostic ELSE excluded.diagnostic END,
+        days = CASE WHEN last_seen > excluded.last_seen THEN days ELSE excluded.days END,
         first_seen = min(ifnull(first_seen, excluded.first_seen), excluded.first_seen),
         last_seen = max(ifnull(last_seen, excluded.last_seen), excluded.last_seen)
 """
@@ -42,7 +43,7 @@ _ARRIVAL = """
     ON CONFLICT (key) DO UPDATE SET arrived = max(ifnull(arrived, excluded.arrived), excluded.arrived)
 """
 _LISTED = """
-    SELECT email, reason, bounce_type, diagnostic, first_seen, last_seen FROM recipient
+    SELECT email, reason, bounce_type, diagnostic, days, first_seen, last_seen FROM recipient
     WHERE email IS NOT NULL AND (arrived IS NULL OR (arrived < last_seen AND (arrived LIKE '%Z') = (last_seen LIKE '%Z')))
     ORDER BY key
 """
@@ -69,8 +70,8 @@ def rows(verdicts: Iterable[Verdict]) -> Iterator[tuple[str, ...]]:
                     found.execute(_DEAD, _dead(verdict))
                 else:
                     nameless += verdict.suppress
-            for email, reason, bounce_type, diagnostic, first, last in found.execute(_LISTED):
-                yield email, reason, bounce_type, diagnostic, "" if first == _AFTER_ALL else first, last, _expires_at(reason, last)
+            for email, reason, bounce_type, diagnostic, days, first, last in found.execute(_LISTED):
+                yield email, reason, bounce_type, diagnostic, "" if first == _AFTER_ALL else first, last, _expires_at(days, last)
     except sqlite3.OperationalError as error:
         raise UsageError(f"the recipients cannot be kept ({error}); make room in {tempfile.gettempdir()} and run again") from None
     if nameless:
@@ -86,7 +87,7 @@ def _key(email: str) -> str:
     return _stored(email.strip().lower())
 
 
-def _dead(verdict: Verdict) -> dict[str, str]:
+def _dead(verdict: Verdict) -> dict[str, str | int | None]:
     email = verdict.recipient or ""
     return {
         "key": _key(email),
@@ -94,14 +95,14 @@ def _dead(verdict: Verdict) -> dict[str, str]:
         "reason": verdict.category,
         "bounce_type": tables.scheme_label("hard-soft", verdict.category, verdict.outcome, verdict.permanence),
         "diagnostic": _stored(" ".join(verdict.reply.split())),
+        "days": verdict.suppress_days,
         "first_seen": verdict.time or _AFTER_ALL,
         "last_seen": verdict.time or _BEFORE_ALL,
     }
 
 
-def _expires_at(reason: str, last_seen: str) -> str:
+def _expires_at(days: int | None, last_seen: str) -> str:
     """When an address may be tried again: counted from now where the time of its bounce is not known."""
-    days = tables.suppression_days()[reason]
     if days is None:
         return ""
     since = datetime.fromisoformat(last_seen) if last_seen else datetime.now(UTC)

@@ -17,7 +17,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from bounceml import tables
-from bounceml.values import Codes, Reading, Reply
+from bounceml.values import Codes, Reading, Reply, Span
 
 if TYPE_CHECKING:
     import jieba
@@ -230,6 +230,31 @@ def mark(token: str) -> str:
     return _NESTED.sub(r"<\1>", MARKS.sub(_mark_one, token)).lower()
 
 
+def origins(token: str) -> list[Span]:
+    """Return for each character of ``mark(token)`` the span of the token that it stands for.
+
+    >>> mark("<a@b.net>:"), origins("<a@b.net>:")[0], origins("<a@b.net>:")[-1]
+    ('<addr>:', (0, 9), (9, 10))
+    """
+    if len(token) > _LONGEST:
+        starts = range(0, len(token), _LONGEST)
+        return [(start + a, start + b) for start in starts for a, b in origins(token[start : start + _LONGEST])]
+    placed: list[tuple[str, Span]] = []
+    at = 0
+    for match in MARKS.finditer(token):
+        placed += [(token[place], (place, place + 1)) for place in range(at, match.start())]
+        placed += [(character, match.span()) for character in _mark_one(match)]
+        at = match.end()
+    placed += [(token[place], (place, place + 1)) for place in range(at, len(token))]
+    found: list[tuple[str, Span]] = []
+    at = 0
+    for match in _NESTED.finditer("".join(character for character, _ in placed)):
+        whole = (placed[match.start()][1][0], placed[match.end() - 1][1][1])
+        found += [*placed[at : match.start()], *((character, whole) for character in f"<{match[1]}>")]
+        at = match.end()
+    return [span for character, span in [*found, *placed[at:]] for _ in character.lower()]
+
+
 _CONNECTED = re.compile(r"\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 _DOMAIN = re.compile(r"@([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 
@@ -351,10 +376,51 @@ def char_features(masked: str) -> list[str]:
     """Return the character features of a template: 3 or 4 neighbours inside a word (2 to 4 in Chinese), blanks at its ends."""
     features: list[str] = []
     for word in masked.split():
-        if word[0] == "<" and word[-1] == ">":
-            continue
         padded = f" {word} "
-        shortest = 3 if word.isascii() or not any(map(_is_han, word)) else 2
-        for size in range(shortest, 5):
+        for size in _sizes(word):
             features += [padded[start : start + size] for start in range(len(padded) - size + 1)]
     return features
+
+
+def _sizes(word: str) -> range:
+    if word[0] == "<" and word[-1] == ">":
+        return range(0)
+    return range(3 if word.isascii() or not any(map(_is_han, word)) else 2, 5)
+
+
+# --- where the features stand -----------------------------------------------------------------------------------
+
+
+def places(found: list[str], masked: str) -> list[Span]:
+    """Return where the ``tokens`` of a template stand in it.
+
+    >>> places(["550", "user"], "550: user?")
+    [(0, 3), (5, 9)]
+    """
+    spans, at = list[Span](), 0
+    for token in found:  # what is no token between two of them holds no letter, so the next place is the right one
+        start = masked.index(token, at)
+        at = start + len(token)
+        spans.append((start, at))
+    return spans
+
+
+def word_places(masked: str) -> list[tuple[Span, ...]]:
+    """Return where each of ``word_features`` stands in the template."""
+    words = tokens(masked)
+    spans = places(words, masked)
+    found: list[tuple[Span, ...]] = [(span,) for span in spans]
+    found += pairwise(spans)
+    found += [(span,) for word, span in zip(words, spans, strict=True) if _STATUS_TOKEN.fullmatch(word)]
+    return found
+
+
+def char_places(masked: str) -> list[tuple[Span, ...]]:
+    """Return where each of ``char_features`` stands in the template, without the blanks at the ends of its word."""
+    found: list[tuple[Span, ...]] = []
+    for word in re.finditer(r"\S+", masked):
+        before, last = word.start() - 1, word.end()
+        for size in _sizes(word[0]):
+            starts = range(before, last + 1 - size + 1)
+            found += [((max(start, word.start()), min(start + size, last)),) for start in starts]
+    return found

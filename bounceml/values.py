@@ -40,6 +40,9 @@ class Codes(NamedTuple):
     status: str | None
 
 
+Span = tuple[int, int]  # the first character of a part of a text, and the one behind its last
+
+
 class Reading(NamedTuple):
     """A reply made ready to judge. ``template`` is all that the model and the rules see of it.
 
@@ -65,12 +68,48 @@ class Score(NamedTuple):
 class Evidence(NamedTuple):
     """Words that decided, who says so (``model``, a rule's id or ``code``), and with what weight.
 
-    A character that no address may hold is told by ``address``.
+    A character that no address may hold is told by ``address``. Words of the ``model`` weigh what they add to the margin of the
+    category; ``rest`` is what all words add that are not told, and ``intercept`` the margin without any.
     """
 
     text: str
     by: str
     weight: float
+
+
+class Word(NamedTuple):
+    """A word, mark or code of a template, where it stands there, and its weight for each category of the model."""
+
+    text: str
+    start: int
+    end: int
+    weights: tuple[float, ...]
+
+
+class Explanation(NamedTuple):
+    """What the model sees in a template: the margin of ``labels[n]`` is ``intercept[n]`` plus the ``weights[n]`` of all words.
+
+    A sigmoid makes each margin a probability of its own, and these are scaled to sum to one: the calibrated probabilities.
+    """
+
+    labels: tuple[str, ...]
+    intercept: tuple[float, ...]
+    words: tuple[Word, ...]
+
+
+class Mark(NamedTuple):
+    """A part of a reply that decided, and how strongly: up to 1, its strongest part."""
+
+    start: int
+    end: int
+    strength: float
+
+
+class Told(NamedTuple):
+    """What a person is shown of a decision: the parts of the reply that decided, and the source of the rule or code that did."""
+
+    marks: tuple[Mark, ...]
+    source: str
 
 
 class Vote(NamedTuple):
@@ -159,8 +198,10 @@ class Verdict(NamedTuple):
     """The answer for one recipient. The field names and their order are a public contract.
 
     Those with a default are none of it: ``columns`` holds what else stood in the row of a table, to be written beside them,
-    and ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name.
-    ``time`` is that of the reply.
+    ``scheme_label`` what another tool calls the verdict, where that was asked for; it is empty where that tool has no name. ``user_label``
+    is that of the user's rule which decided, where there are such rules; empty where another decided, or it has none.
+    ``time`` is that of the reply, ``told`` what an explained one shows to a person, and ``suppress_days`` how long an address that
+    has ``suppress`` stays on a list; None: for good.
     """
 
     id: str | None
@@ -192,9 +233,12 @@ class Verdict(NamedTuple):
     columns: Mapping[str, object] | None = None
     scheme_label: str | None = None
     time: str | None = None
+    told: Told | None = None
+    suppress_days: int | None = None
+    user_label: str | None = None
 
     def carried(self) -> dict[str, object]:
-        """Return what is written behind the verdict's fields: the other tool's label, and the columns of the input's row.
+        """Return what is written behind the verdict's fields: another tool's and the user's label, and the columns of the input's row.
 
         One that is named like a field of the verdict has "input_" before its name.
 
@@ -203,8 +247,8 @@ class Verdict(NamedTuple):
         {'input_reply': '552', 'campaign': 7}
         """
         columns = self.columns or {}
-        label = {} if self.scheme_label is None else {SCHEME_LABEL: self.scheme_label}
-        return label | {carried_name(name, columns): value for name, value in columns.items()}
+        labels = {name: label for name, label in zip(LABELS, (self.scheme_label, self.user_label), strict=True) if label is not None}
+        return labels | {carried_name(name, columns): value for name, value in columns.items()}
 
     def to_dict(self) -> dict[str, object]:
         """Return the verdict as plain dictionaries and lists, ready for JSON, what is carried behind its fields."""
@@ -216,7 +260,7 @@ class Verdict(NamedTuple):
 
 
 FIELDS = Verdict._fields[: -len(Verdict._field_defaults)]  # those of the contract
-SCHEME_LABEL = "scheme_label"
+LABELS = ("scheme_label", "user_label")
 
 
 def carried_name(name: str, columns: Container[str] = ()) -> str:
@@ -225,7 +269,7 @@ def carried_name(name: str, columns: Container[str] = ()) -> str:
     >>> carried_name("campaign"), carried_name("status"), carried_name("status", {"status", "input_status"})
     ('campaign', 'input_status', 'input_input_status')
     """
-    if name not in FIELDS and name != SCHEME_LABEL:
+    if name not in FIELDS and name not in LABELS:
         return name
     name = f"input_{name}"
     while name in columns:

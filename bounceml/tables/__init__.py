@@ -11,7 +11,7 @@ mail_domains.csv  domains that people write to; weight 3: its name alone tells i
 schemes.csv     what other tools call a verdict: the label by scheme and category; ``when`` names the outcome or permanence that a row is
                 for, a row without it is for all others; an empty label says that the tool has none, as for a mail that is no bounce
 details.toml    what a reply of a category may tell besides, and the sentences for it
-policy.toml     what we advise where no document decides: how long a dead address stays on a suppression list
+policy.toml     what we advise where no document decides: how long a dead address stays on a suppression list (read by policy.py)
 words_zh.txt    our word list for Chinese
 concept_words.csv    words of the alphabets and the concept each stands for: forms between "|", without accents, a beginning
                      of words ends in "*"; in the rows of language "=", a form is two neighbouring concepts that are one
@@ -70,7 +70,7 @@ class Taxonomy(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A pattern on templates that votes for a category; ``hit`` and ``miss`` are its proof."""
+    """A pattern on templates that votes for a category; ``hit`` and ``miss`` are its proof, ``label`` what a user calls it."""
 
     id: str
     category: str
@@ -78,6 +78,7 @@ class Rule(NamedTuple):
     source: str
     hit: str
     miss: str
+    label: str = ""
 
 
 class Detail(NamedTuple):
@@ -111,6 +112,13 @@ class ProviderCode(NamedTuple):
     source: str
 
 
+class StatusCode(NamedTuple):
+    """What an enhanced status code means, whatever its class, and where that is said."""
+
+    meaning: str
+    source: str
+
+
 class Blocklist(NamedTuple):
     """A DNS blocklist: its zone or site, a short name of who runs it, and the page to look an address up; empty where it is closed."""
 
@@ -141,6 +149,26 @@ class ConceptForms(NamedTuple):
 def open_table(name: str) -> IO[bytes]:
     """Open a fact file of this package for reading as bytes."""
     return (_HERE / name).open("rb")
+
+
+def toml_of(path: Path) -> dict[str, Any]:
+    """Return what a user's TOML file holds.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be read, or is no TOML.
+
+    """
+    import tomllib  # 4 ms that who has no such file need not pay
+
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the name and its permissions") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise DataError(f"{path}: is no TOML file ({error}); see https://toml.io for what it looks like") from None
 
 
 def _rows(name: str) -> Iterator[dict[str, str]]:
@@ -273,6 +301,12 @@ def status_codes() -> dict[str, str]:
 
 
 @cache
+def status_meanings() -> dict[str, StatusCode]:
+    """Return what each registered enhanced status code means, keyed as in ``status_codes``."""
+    return {row["code"]: StatusCode(row["name"], row["source"]) for row in _rows("codes")}
+
+
+@cache
 def provider_codes() -> dict[str, ProviderCode]:
     """Return the providers' own codes, keyed by the code as it stands in a reply."""
     return {
@@ -287,12 +321,6 @@ def concepts(kind: str) -> Iterator[ConceptForms]:
     """Yield the ``words`` of the alphabets or the ``phrases`` of the other languages by concept, in the order of the file."""
     _, *rows = compiled.read(f"concept_{kind}")
     return (ConceptForms(concept, language, tuple(forms.split("|"))) for concept, language, forms in rows)
-
-
-@cache
-def suppression_days() -> dict[str, int | None]:
-    """Return how many days after its last bounce an address stays on a suppression list, by category; None: for good."""
-    return {category: None if days == "never" else int(days) for category, days in compiled.read("policy")["suppression_days"].items()}
 
 
 @cache
