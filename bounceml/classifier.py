@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
-from bounceml import artefact, decide, evidence, explain, own_rules, rules, tables, text
+from bounceml import artefact, decide, explain, rules, tables, text
 from bounceml.errors import DataError, UsageError
 from bounceml.model import Model
 from bounceml.tables import Rule
@@ -65,7 +65,11 @@ class Classifier:
         self.voice = voice
         self.policy = policy or policies.default()
         self.rules = rules
-        self._own_vote = lru_cache(_REMEMBERED)(partial(own_rules.first_vote, rules or ()))
+        self._own_vote: Callable[[str], Vote | None] = lambda template: None
+        if rules:
+            from bounceml import own_rules  # it takes 3 ms of each start, and few have rules
+
+            self._own_vote = lru_cache(_REMEMBERED)(partial(own_rules.first_vote, rules))
 
     @classmethod
     def load(
@@ -120,7 +124,12 @@ class Classifier:
                     f"give a number from {thresholds.suppress} to 1"
                 )
             thresholds = thresholds._replace(suppress=own.suppress_threshold)
-        return cls(Model(opened), thresholds, Voice(lang, scheme, audience), own, own_rules.read(Path(rules)) if rules else None)
+        found = None
+        if rules:
+            from bounceml import own_rules
+
+            found = own_rules.read(Path(rules))
+        return cls(Model(opened), thresholds, Voice(lang, scheme, audience), own, found)
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
@@ -134,6 +143,8 @@ class Classifier:
         verdict = self._labelled(verdict, decision)
         if not explained:
             return verdict
+        from bounceml import evidence
+
         weights = self.model.explained(reading.template) if decision.decided_by == "model" else None
         words = evidence.of_model(weights, decision.category) if weights else ()
         return verdict._replace(evidence=words + verdict.evidence, told=evidence.told(reply, reading, decision, weights, self.rules or ()))

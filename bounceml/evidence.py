@@ -62,7 +62,7 @@ def _source(item: Evidence, rules: dict[str, Rule]) -> str:
         return f"{item.text}: {code.meaning} ({code.source})" if code else ""
     if item.by.startswith("code:"):
         known = tables.provider_codes()[item.text]
-        return f"{known.code} ({known.provider}): {known.meaning} ({known.source})"
+        return f"{known.code} ({known.provider}, {known.source})"
     rule = rules.get(item.by)
     return f"{rule.id} ({rule.source})" if rule else ""
 
