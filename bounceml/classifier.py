@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
-from bounceml import artefact, decide, explain, rules, tables, text
+from bounceml import artefact, decide, details, explain, rules, tables, text
 from bounceml.errors import DataError, UsageError
 from bounceml.model import Model
 from bounceml.tables import Rule
@@ -15,7 +16,7 @@ from bounceml.tables.policy import PolicyTable
 from bounceml.values import Decision, Explanation, Reading, Reply, Score, Thresholds, Verdict, Voice, Vote
 
 _PLAIN = Voice()
-_REMEMBERED = 4096  # templates whose scores are kept, 15 MB: a stream, or a report on many recipients, repeats a few
+_REMEMBERED = 8192  # wordings whose verdicts are kept, 30 MB: a stream, or a report on many recipients, repeats a few thousand
 
 
 def judge(scores: list[Score], reading: Reading, thresholds: Thresholds, own: Vote | None = None) -> Decision:
@@ -25,7 +26,7 @@ def judge(scores: list[Score], reading: Reading, thresholds: Thresholds, own: Vo
         return decide.by_user(own, left)
     decision = settled or decide.decide(
         left,
-        rules.provider_votes(reading.text),
+        rules.provider_votes(reading.named),
         decide.possible(reading.outcome, rules.rule_votes(reading.template)),
         rules.code_votes(reading.codes),
         thresholds,
@@ -60,7 +61,7 @@ class Classifier:
         if voice.audience not in tables.AUDIENCES:
             raise UsageError(f"no texts for audience {voice.audience!r}; choose one of {', '.join(tables.AUDIENCES)}")
         self.model = model
-        self._scores = lru_cache(_REMEMBERED)(model.scores)
+        self._on_wording = lru_cache(_REMEMBERED)(self._judged)
         self.thresholds = thresholds
         self.voice = voice
         self.policy = policy or policies.default()
@@ -69,7 +70,7 @@ class Classifier:
         if rules:
             from bounceml import own_rules  # it takes 3 ms of each start, and few have rules
 
-            self._own_vote = lru_cache(_REMEMBERED)(partial(own_rules.first_vote, rules))
+            self._own_vote = partial(own_rules.first_vote, rules)
 
     @classmethod
     def load(
@@ -138,9 +139,8 @@ class Classifier:
         if reply.error is not None:
             return self._labelled(explain.unreadable(reply, self.voice, self.model.name), None)
         reading = text.read(reply)
-        decision = judge(self._scores(reading.template), reading, self.thresholds, self._own_vote(reading.template))
-        verdict = explain.verdict(reply, reading, decision, decision.evidence, self.thresholds, self.voice, self.model.name, self.policy)
-        verdict = self._labelled(verdict, decision)
+        decision, shared, tells = self._on_wording(reading[1:])
+        verdict = explain.verdict(reply, reading.text, shared, self.voice.lang, tells)
         if not explained:
             return verdict
         from bounceml import evidence
@@ -148,6 +148,13 @@ class Classifier:
         weights = self.model.explained(reading.template) if decision.decided_by == "model" else None
         words = evidence.of_model(weights, decision.category) if weights else ()
         return verdict._replace(evidence=words + verdict.evidence, told=evidence.told(reply, reading, decision, weights, self.rules or ()))
+
+    def _judged(self, wording: tuple[Any, ...]) -> tuple[Decision, Verdict, bool]:
+        """Return the decision on a wording, what its verdicts share, and whether its replies may tell more."""
+        reading = Reading("", *wording)
+        decision = judge(self.model.scores(reading.template), reading, self.thresholds, self._own_vote(reading.template))
+        shared = explain.general(reading, decision, self.thresholds, self.voice, self.model.name, self.policy)
+        return decision, self._labelled(shared, decision), details.may_tell(reading.template, decision.category)
 
     def _labelled(self, verdict: Verdict, decision: Decision | None) -> Verdict:
         """The verdict with the label of the user's rule that decided, where the user has rules."""

@@ -103,10 +103,8 @@ def permanence(category: Category, codes: Codes, outcome: str, try_again: bool) 
     return category.permanence
 
 
-def policy(
-    category: Category, decision: Decision, codes: Codes, outcome: str, try_again: bool, thresholds: Thresholds, mistyped: bool = False
-) -> Policy:
-    """Return what follows from a decision; of a ``mistyped`` address, that its sender puts it right.
+def policy(category: Category, decision: Decision, codes: Codes, outcome: str, try_again: bool, thresholds: Thresholds) -> Policy:
+    """Return what follows from a decision.
 
     Suppressing a live address is the costly error: it takes a category that means a dead address, a permanent
     failure, and a confidence of at least ``thresholds.suppress``.
@@ -115,6 +113,4 @@ def policy(
     suppress = (
         category.may_suppress and lasting == "permanent" and outcome in ("failed", UNKNOWN) and decision.confidence >= thresholds.suppress
     )
-    if mistyped:
-        return Policy(lasting, "sender", "fix_address", suppress)
     return Policy(lasting, category.who_acts, "suppress" if suppress else category.action, suppress)

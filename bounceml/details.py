@@ -25,6 +25,9 @@ class Details(NamedTuple):
     blocklist: str | None
 
 
+NOTHING = Details((), (), None, None)
+
+
 @lru_cache(_REMEMBERED)
 def find(text: str, category: str, lang: str, lasting: bool) -> Details:
     """Return what a normalised reply tells besides its category.
@@ -61,6 +64,11 @@ def find(text: str, category: str, lang: str, lasting: bool) -> Details:
     if delay is not None and not lasting:
         remedy.append(sentences["wait"][lang].format(delay=_duration(delay, lang)))
     return Details(tuple(cause), tuple(remedy), delay, zone)
+
+
+def may_tell(template: str, category: str) -> bool:
+    """Say whether replies of this template may have details; most have none, and ``find`` need not look."""
+    return category == "dnsbl_listed" or bool(_details(category)) or bool(_UNIT.search(template))
 
 
 def meaning(code: str, lang: str) -> str:
@@ -130,6 +138,7 @@ def _duration(seconds: int, lang: str) -> str:
 # --- fields of the verdict --------------------------------------------------------------------------------------
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
+_UNIT = re.compile(r"\bs\b|sec|min|hour|秒|分|小时|小時", re.IGNORECASE)
 _RETRY = re.compile(
     r"(?:try|retry|again|later|wait|back|再试|重试|重試|稍后|请等待|greylist\w*|deferred)\D{0,40}?(\d{1,5})\s*-?\s*(seconds?|secs?|s\b|minutes?|mins?|hours?|秒|分|小时|小時)"
     r"|(\d{1,5})\s*(seconds?|secs?|minutes?|mins?|hours?|秒钟?|分钟?|分鐘|小时|小時)(?:之?后|之?後|\s+(?:later|and try|before))",

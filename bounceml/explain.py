@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
-from bounceml import decide, details, suggest, tables
+from bounceml import decide, details, tables
 from bounceml.tables import policy as policies
 from bounceml.tables.policy import PolicyTable
-from bounceml.values import Category, Codes, Decision, DocumentedRow, Evidence, Reading, Reply, Score, Texts, Thresholds, Verdict, Voice
+from bounceml.values import FIELDS, Category, Codes, Decision, DocumentedRow, Reading, Reply, Score, Texts, Thresholds, Verdict, Voice
 
 # "check the address and try again" asks for a correction, not for patience.
 _TRY_AGAIN = re.compile(
@@ -19,22 +18,22 @@ _TRY_AGAIN = re.compile(
 
 
 _BETWEEN = {"en": " ", "zh": ""}  # sentences
-_REMEMBERED = 256  # texts: a report on many recipients repeats what befell them
+_MISTYPED = frozenset(("address_syntax", "host_unknown", "no_mx", "connection_refused"))  # what a mistyped address comes back with
 
 
-@lru_cache(_REMEMBERED)
-def _try_again(text: str) -> bool:
-    return bool(_TRY_AGAIN.search(text))
+def _try_again(template: str) -> bool:
+    return bool(_TRY_AGAIN.search(template))
 
 
-def _outcome(reply: Reply, reading: Reading, category: str) -> str:
+def _outcome(reading: Reading, category: str) -> str:
     """What became of the message; a report's own word stands, unless the message expired or nothing failed."""
+    stated = reading.outcome
     if category == decide.NO_BOUNCE:
-        return reply.outcome if reply.outcome in ("delivered", "relayed", "expanded") else "not_a_bounce"
-    if reading.expired and reply.outcome in ("failed", "unknown"):
+        return stated if stated in ("delivered", "relayed", "expanded") else "not_a_bounce"
+    if reading.expired and stated in ("failed", "unknown"):
         return "expired"
-    if reply.outcome != "unknown":
-        return reply.outcome
+    if stated != "unknown":
+        return stated
     first = str(reading.codes.reply_code or reading.codes.status or "")[:1]
     return {"5": "failed", "4": "delayed"}.get(first, "unknown")
 
@@ -46,33 +45,35 @@ def _texts(category: Category, row: str | None, audience: str) -> Category | Doc
     return tables.taxonomy().documented[row] if row else category
 
 
-def verdict(
-    reply: Reply,
-    reading: Reading,
-    decision: Decision,
-    evidence: tuple[Evidence, ...],
-    thresholds: Thresholds,
-    voice: Voice,
-    model: str,
-    policy: PolicyTable | None = None,
-) -> Verdict:
-    """Return the verdict for one reply, in the words that ``voice`` asks for; what follows is as ``policy`` says, or the default one."""
-    policy = policy or policies.default()
+def general(reading: Reading, decision: Decision, thresholds: Thresholds, voice: Voice, model: str, policy: PolicyTable) -> Verdict:
+    """Return what the verdicts on all replies of one wording share.
+
+    Parameters
+    ----------
+    reading
+        Of any of them; its ``text`` is not looked at.
+    decision
+        On that wording.
+    thresholds, policy
+        What suppresses an address, and what else follows.
+    voice
+        In whose words it is told.
+    model
+        Name of the model, for the verdict.
+
+    """
     category = policy.categories[decision.category]
     row = tables.documented_row(category.id, reading.template)
     texts = _texts(category, row, voice.audience)
-    outcome = _outcome(reply, reading, category.id)
-    try_again = _try_again(reading.text)
-    correction = suggest.correct(reply, category.id)
-    what_follows = decide.policy(category, decision, reading.codes, outcome, try_again, thresholds, correction.meant is not None)
-    told = details.find(reading.text, category.id, voice.lang, what_follows.permanence == "permanent")
-    codes = tuple(details.meaning(item.text, voice.lang) for item in decision.evidence if item.by.startswith("code:"))
+    outcome = _outcome(reading, category.id)
+    what_follows = decide.policy(category, decision, reading.codes, outcome, _try_again(reading.template), thresholds)
+    codes = (details.meaning(name, voice.lang) for name in reading.named if decision.decided_by == "code")
     return Verdict(
-        id=reply.id,
-        source=reply.source,
-        recipient=reply.recipient,
-        original_recipient=reply.original_recipient,
-        reply=reply.text,
+        id=None,
+        source=None,
+        recipient=None,
+        original_recipient=None,
+        reply="",
         reply_code=reading.codes.reply_code,
         status=reading.codes.status,
         outcome=outcome,
@@ -85,25 +86,64 @@ def verdict(
         who_acts=what_follows.who_acts,
         action=what_follows.action,
         suppress=what_follows.suppress,
-        retry_after=told.retry_after,
-        blocklist=told.blocklist,
-        suggestion=correction.meant,
-        cause=_BETWEEN[voice.lang].join((texts.cause[voice.lang], *codes, *told.cause)),
-        remedy=_BETWEEN[voice.lang].join((texts.remedy[voice.lang], *told.remedy)),
-        evidence=evidence + correction.illegal,
+        retry_after=None,
+        blocklist=None,
+        suggestion=None,
+        cause=_BETWEEN[voice.lang].join((texts.cause[voice.lang], *codes)),
+        remedy=texts.remedy[voice.lang],
+        evidence=decision.evidence,
         alternatives=tuple(Score(s.category, round(s.probability, 4)) for s in decision.alternatives),
         model=model,
         error=None,
-        columns=reply.columns,
         scheme_label=tables.scheme_label(voice.scheme, category.id, outcome, what_follows.permanence) if voice.scheme else None,
-        time=reply.time,
         suppress_days=policy.suppress_days[category.id] if what_follows.suppress else None,
     )
 
 
+_OWN = FIELDS.index("reply") + 1  # the fields in front, of the reply itself
+
+
+def verdict(reply: Reply, text: str, shared: Verdict, lang: str, tells: bool) -> Verdict:
+    """Return the verdict on one reply: what its wording shares, and what it tells of its own.
+
+    Parameters
+    ----------
+    reply
+        As it was received.
+    text
+        The same, normalised.
+    shared
+        What ``general`` returned for its wording.
+    lang
+        Language of the texts.
+    tells
+        Whether there may be details, see ``details.may_tell``.
+
+    """
+    own = Verdict._make((reply.id, reply.source, reply.recipient, reply.original_recipient, reply.text, *shared[_OWN:]))
+    if reply.columns is not None or reply.time is not None:
+        own = own._replace(columns=reply.columns, time=reply.time)
+    if tells:
+        told = details.find(text, own.category, lang, own.permanence == "permanent")
+        if told != details.NOTHING:
+            cause = _BETWEEN[lang].join((own.cause, *told.cause))
+            remedy = _BETWEEN[lang].join((own.remedy, *told.remedy))
+            own = own._replace(cause=cause, remedy=remedy, retry_after=told.retry_after, blocklist=told.blocklist)
+    if own.category in _MISTYPED:
+        from bounceml import suggest  # 10 ms that other verdicts need not pay
+
+        correction = suggest.correct(reply, own.category)
+        if correction.meant:
+            own = own._replace(suggestion=correction.meant, who_acts="sender", action="fix_address")
+        if correction.illegal:
+            own = own._replace(evidence=own.evidence + correction.illegal)
+    return own
+
+
 def unreadable(reply: Reply, voice: Voice, model: str) -> Verdict:
     """Return the row of an input that could not be read: ``unknown``, with the error."""
-    empty = Reading("", "", Codes(None, None), expired=False, has_words=False)
+    empty = Reading("", "", Codes(None, None), expired=False, has_words=False, outcome=reply.outcome)
     nobody = Decision(decide.UNKNOWN, 0.0, "nobody", (), ())
-    row = verdict(reply, empty, nobody, (), Thresholds(1.0, 1.0, 0.0, 0.0), voice, model)
-    return row._replace(error=reply.error, scheme_label="" if voice.scheme else None)
+    shared = general(empty, nobody, Thresholds(1.0, 1.0, 0.0, 0.0), voice, model, policies.default())
+    shared = shared._replace(error=reply.error, scheme_label="" if voice.scheme else None)
+    return verdict(reply, "", shared, voice.lang, tells=False)

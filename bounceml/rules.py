@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from bounceml import tables
 from bounceml.values import Codes, Evidence, Vote
-
-# ASCII, so that a code ends where Chinese begins: "错误代码HL:REP该IP". Microsoft's "AS(42003)" is the only kind with brackets.
-_CODE_LIKE = re.compile(r"AS\(\d+\)|[A-Za-z0-9][\w:#.-]*\w", re.ASCII)
 
 
 def rule_votes(template: str) -> Iterator[Vote]:
@@ -30,9 +27,8 @@ def code_votes(codes: Codes) -> Iterator[Vote]:
         yield Vote(category, Evidence(codes.status, "code", 1.0))
 
 
-def provider_votes(text: str) -> Iterator[Vote]:
-    """Yield the documented meaning of each provider's own code in a normalised reply."""
-    known = tables.provider_codes()
-    for candidate in _CODE_LIKE.findall(text):
-        if code := known.get(candidate):
-            yield Vote(code.category, Evidence(candidate, f"code:{code.provider}", 1.0))
+def provider_votes(named: Iterable[str]) -> Iterator[Vote]:
+    """Yield the documented meaning of each provider's own code that a reply names."""
+    for name in named:
+        code = tables.provider_codes()[name]
+        yield Vote(code.category, Evidence(name, f"code:{code.provider}", 1.0))

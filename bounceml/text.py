@@ -218,7 +218,6 @@ def _mark_one(match: re.Match[str]) -> str:
 _LONGEST = 1000  # characters; the longest token of our examples has 400
 
 
-@lru_cache(maxsize=65536)
 def mark(token: str) -> str:
     """Return the token with addresses, hosts, IP addresses, links, ids and numbers replaced by typed marks.
 
@@ -255,6 +254,16 @@ def origins(token: str) -> list[Span]:
     return [span for character, span in [*found, *placed[at:]] for _ in character.lower()]
 
 
+# ASCII, so that a code ends where Chinese begins: "错误代码HL:REP该IP". Microsoft's "AS(42003)" is the only kind with brackets.
+_CODE_LIKE = re.compile(r"AS\(\d+\)|[A-Za-z0-9][\w:#.-]*\w", re.ASCII)
+
+
+@lru_cache(maxsize=65536)
+def _seen(token: str) -> tuple[str, tuple[str, ...]]:
+    """Return the mark of a token and the providers' own codes in it."""
+    return mark(token), tuple(filter(tables.provider_codes().__contains__, _CODE_LIKE.findall(token)))
+
+
 _CONNECTED = re.compile(r"\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 _DOMAIN = re.compile(r"@([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 
@@ -287,20 +296,21 @@ def read(reply: Reply) -> Reading:
 
     A report's own Status field stands in where the text has no enhanced code.
     """
-    text, masked = _masked(reply.text[:_MAX_TEXT])
+    text, masked, named = _masked(reply.text[:_MAX_TEXT])
     template, codes, expired, has_words, connects = _of_template(masked)
     if connects:
         template = " ".join((template, *relations(text, reply.recipient)))
     if codes.status is None and reply.status:
         codes = Codes(codes.reply_code, reply.status)
         template = f"{reply.status} {template}"
-    return Reading(text, template, codes, expired, has_words, reply.outcome)
+    return Reading(text, template, codes, expired, has_words, reply.outcome, named)
 
 
 @lru_cache(256)  # a report on many recipients repeats what befell them
-def _masked(given: str) -> tuple[str, str]:
+def _masked(given: str) -> tuple[str, str, tuple[str, ...]]:
     text = normalise(given)
-    return text, mask(text)
+    seen = [_seen(token) for token in text.split()]
+    return text, " ".join([found[0] for found in seen]), tuple([name for found in seen if found[1] for name in found[1]])
 
 
 @lru_cache(8192)

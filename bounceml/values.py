@@ -47,7 +47,8 @@ class Reading(NamedTuple):
     """A reply made ready to judge. ``template`` is all that the model and the rules see of it.
 
     ``expired`` tells that the message waited in a queue until its time ran out; ``has_words`` that the template holds
-    more than codes and marks; ``outcome`` is what the report states, as in ``Reply``.
+    more than codes and marks; ``outcome`` is what the report states, as in ``Reply``; ``named`` are the providers' own codes.
+    Behind ``text`` stands all that replies of one wording have in common, and all that the cause is decided by.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Reading(NamedTuple):
     expired: bool
     has_words: bool
     outcome: str = "unknown"
+    named: tuple[str, ...] = ()
 
 
 class Score(NamedTuple):

@@ -264,7 +264,7 @@ HEADS = ["", "550 5.1.1 ", "Nov  3 10:00:00 mx postfix/smtp[7]: 4F2A91C0: to=<jo
 def judged(given: str) -> None:
     reading = text.read(Reply(given))
     list(rules.rule_votes(reading.template))
-    list(rules.provider_votes(reading.text))
+    list(rules.provider_votes(reading.named))
     for category in tables.taxonomy().categories:
         details.find.__wrapped__(reading.text, category, "en", False)
 

@@ -105,7 +105,7 @@ def test_an_accepted_second_label_is_no_conflict(tmp_path: Path) -> None:
 
 
 def test_near_duplicates_share_a_group(examples: list[dataset.Example]) -> None:
-    twins = [e._replace(template=e.template + " again") for e in examples if len(e.template.split()) > 8]
+    twins = [e._replace(template=e.template + " again") for e in examples if e.measured and len(e.template.split()) > 8]
     groups = dataset.groups([*examples, *twins])
     own = {e.template: group for e, group in zip(examples, groups, strict=False)}
     together = [own[twin.template.removesuffix(" again")] == group for twin, group in zip(twins, groups[len(examples) :], strict=True)]
@@ -162,7 +162,7 @@ def test_variants_are_drawn_from_the_seed(examples: list[dataset.Example]) -> No
 def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[dataset.Example]) -> None:
     real = {e.template for e in examples}
     made = augment.augment(examples, SETTINGS.recipe, 7)
-    assert len(made) > len(examples) / 3
+    assert len(made) > 5000
     for parent, variant in made:
         assert variant.category == examples[parent].category
         assert variant.template not in real

@@ -113,7 +113,7 @@ def test_a_report_follows_them(own: Path, tmp_path: Path) -> None:
 
 def test_other_rules_are_another_run(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given: dict[str, Any] = {"inputs": ["a"], "format": "auto", "column": None, "to": "csv", "lang": "en", "scheme": None}
-    given |= {"explain": False, "threshold": None, "model": None, "imap_done": None, "policy": None, "rules": own}
+    given |= {"audience": "sender", "explain": False, "threshold": None, "model": None, "imap_done": None, "policy": None, "rules": own}
     first = output.run_of(given)
     assert output.run_of({**given, "rules": None}) != first
     written(own, RULE)

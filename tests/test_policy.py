@@ -136,7 +136,7 @@ def test_a_report_follows_the_file(own: Path, tmp_path: Path) -> None:
 
 def test_another_content_is_another_run(own: Path) -> None:
     given: dict[str, Any] = {"inputs": ["a"], "format": "auto", "column": None, "to": "csv", "lang": "en", "scheme": None}
-    given |= {"explain": False, "threshold": None, "model": None, "imap_done": None, "policy": own, "rules": None}
+    given |= {"audience": "sender", "explain": False, "threshold": None, "model": None, "imap_done": None, "policy": own, "rules": None}
     first = output.run_of(given)
     assert output.run_of({**given, "policy": None}) != first
     moved = own.with_name("moved.toml")

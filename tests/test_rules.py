@@ -61,7 +61,7 @@ def test_every_cause_has_a_rule() -> None:
 @pytest.mark.parametrize("raw", SILENT)
 def test_nothing_is_read_into_a_text_that_tells_nothing(raw: str) -> None:
     assert not list(rules.rule_votes(masked(raw)))
-    assert not list(rules.provider_votes(text.normalise(raw)))
+    assert not list(rules.provider_votes(text.read(Reply(raw)).named))
 
 
 @pytest.mark.parametrize("long", ["a " * 5000, "<addr> " * 2000, "sender " * 2000, "user mailbox is " * 1000, "邮件" * 4000])
@@ -73,9 +73,9 @@ def test_no_rule_is_slow_on_a_long_text(long: str) -> None:
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: code.code)
 def test_a_provider_code_is_found_as_a_token_only(code: ProviderCode) -> None:
-    (vote,) = rules.provider_votes(text.normalise(f"550 refused ({code.code}), see the help page"))
+    (vote,) = rules.provider_votes(text.read(Reply(f"550 refused ({code.code}), see the help page")).named)
     assert (vote.category, vote.evidence.text) == (code.category, code.code)
-    assert not list(rules.provider_votes(f"550 refused X{code.code}9 see the help page"))
+    assert not list(rules.provider_votes(text.read(Reply(f"550 refused X{code.code}9 see the help page")).named))
     assert code.category in tables.taxonomy().categories
 
 
@@ -90,7 +90,7 @@ def test_a_provider_code_is_found_as_a_token_only(code: ProviderCode) -> None:
     ],
 )
 def test_a_provider_code_is_found_among_chinese_brackets_and_links(raw: str, code: str) -> None:
-    assert [vote.evidence.text for vote in rules.provider_votes(text.normalise(raw))] == [code]
+    assert [vote.evidence.text for vote in rules.provider_votes(text.read(Reply(raw)).named)] == [code]
 
 
 def test_every_provider_code_is_complete() -> None:
@@ -110,7 +110,7 @@ def test_no_example_says_otherwise_than_its_code() -> None:
     wrong = [
         (example.place, vote.evidence.text, example.category)
         for example in dataset.load(DATA)
-        for vote in rules.provider_votes(text.normalise(example.text))
+        for vote in rules.provider_votes(text.read(Reply(example.text)).named)
         if vote.category not in example.right
     ]
     assert not wrong

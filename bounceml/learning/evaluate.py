@@ -13,6 +13,7 @@ from bounceml.decide import UNKNOWN
 from bounceml.learning import metrics
 from bounceml.learning.arrays import Floats, Ints
 from bounceml.learning.dataset import Example, fingerprint
+from bounceml.tables import policy as policies
 from bounceml.values import Codes, Decision, Reading, Reply, Score, Thresholds, Voice
 
 _RARE = 5  # a language or provider of fewer rows is counted under "others" in the report
@@ -128,7 +129,7 @@ def _suppression(held: HeldOut, decisions: list[Decision], threshold: float) -> 
     thresholds = held.thresholds._replace(suppress=threshold)
     live = wrong = dead = missed = 0
     for example, reading, decision in zip(held.examples, held.readings, decisions, strict=True):
-        verdict = explain.verdict(Reply(example.text), reading, decision, (), thresholds, Voice(), "")
+        verdict = explain.general(reading, decision, thresholds, Voice(), "", policies.default())
         if any(categories[c].may_suppress for c in example.right):
             dead += 1
             missed += not verdict.suppress
