@@ -92,17 +92,30 @@ def _imap_done(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is neither 'seen' nor 'move:FOLDER'")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal. Argparse makes one for every option, and without a width it imports shutil for it, 2 ms."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bounceml", description="Why did this mail bounce, and what should happen next?")
+    parser = argparse.ArgumentParser(
+        prog="bounceml", description="Why did this mail bounce, and what should happen next?", formatter_class=_Help
+    )
     parser.add_argument("--version", action="version", version=f"bounceml {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(prog="bounceml", required=True, metavar="COMMAND")
 
     predict = commands.add_parser(
         "predict",
         help="say why mails bounced",
         description="Say why mails bounced. An argument that names something on disk is read; anything else is taken as the text itself.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     predict.add_argument(
         "inputs", nargs="*", metavar="TEXT | PATH | imap://", help="a reply, a file, a folder or a mailbox; - or nothing: standard input"
@@ -147,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write one page on what bounced, when, where, why and what to do about it, from any input that predict reads. "
         "The same figures stand beside it as JSON and CSV; the next report of that name tells what is new since.",
         epilog="examples:\n  bounceml report /var/log/mail.log* -o report.html\n  bounceml report ~/Maildir -o bounces.html --lang zh",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     report.add_argument("inputs", nargs="*", metavar="LOG | PATH", help="a log, a mail, a table, a folder; - or nothing: standard input")
     report.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page, such as report.html")
@@ -163,7 +176,10 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     train = commands.add_parser(
-        "train", help="train a model from labelled replies", epilog="example: bounceml train --out models/mine --add mine.jsonl"
+        "train",
+        formatter_class=_Help,
+        help="train a model from labelled replies",
+        epilog="example: bounceml train --out models/mine --add mine.jsonl",
     )
     train.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="data folder (default: %(default)s)")
     train.add_argument("--add", type=Path, action="append", default=[], metavar="FILE", help="a further JSONL file of labelled replies")
@@ -178,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         help="report how good the verdicts are",
         description="With FILE: judge its labelled replies with a model. Without: cross-validation by groups over the data folder.",
         epilog="examples:\n  bounceml evaluate --out reports\n  bounceml evaluate mine.jsonl --model models/mine",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     evaluate.add_argument("file", type=Path, nargs="?", metavar="FILE", help="JSONL file of labelled replies (see data/README.md)")
     evaluate.add_argument(
@@ -189,7 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print the report as JSON")
     evaluate.set_defaults(run=_evaluate)
 
-    taxonomy = commands.add_parser("taxonomy", help="list the categories", epilog="example: bounceml taxonomy --lang zh")
+    taxonomy = commands.add_parser(
+        "taxonomy", formatter_class=_Help, help="list the categories", epilog="example: bounceml taxonomy --lang zh"
+    )
     taxonomy.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the names (default: %(default)s)")
     taxonomy.set_defaults(run=_taxonomy)
     return parser

@@ -11,18 +11,12 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import combinations
-from typing import NamedTuple
 
 from bounceml import tables
 from bounceml.values import Span
 
 _WORD = re.compile(r"<\w+>|[a-z\u00b5-\u058f\u1e00-\u1fff]+")  # a mark, or Latin, Greek or Cyrillic letters with their accents
 _PLAIN = str.maketrans({"ı": "i", "ł": "l", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae"})
-
-
-class _Words(NamedTuple):
-    concepts: dict[str, str]  # a beginning of words ends in "*"
-    joined: dict[tuple[str, ...], str]  # two neighbours that are one concept: not, exist
 
 
 def _without_accents(word: str) -> str:
@@ -32,21 +26,16 @@ def _without_accents(word: str) -> str:
 
 
 @cache
-def _words() -> _Words:
-    words = _Words({}, {})
-    for concept, language, forms in tables.concepts("words"):
-        if language == "=":
-            words.joined.update({tuple(form.split()): concept for form in forms})
-        else:
-            words.concepts.update(dict.fromkeys(forms, concept))
-    return words
+def _joined() -> dict[tuple[str, ...], str]:
+    """Return two neighbours that are one concept: not, exist."""
+    return {tuple(form.split()): concept for form, concept in tables.concept_words("=").items()}
 
 
 @cache
 def _phrases() -> dict[str, list[tuple[str, str]]]:
     """Return phrases and their concepts by first character, the longest first; only texts beyond ASCII need them."""
     phrases: dict[str, list[tuple[str, str]]] = {}
-    for concept, _, forms in tables.concepts("phrases"):
+    for concept, _, forms in tables.concept_phrases():
         for form in forms:
             phrases.setdefault(form[0], []).append((form, concept))
     for some in phrases.values():
@@ -58,7 +47,8 @@ def _phrases() -> dict[str, list[tuple[str, str]]]:
 def _of_word(word: str) -> str | None:
     if word[0] == "<":
         return word
-    words, plain = _words().concepts, _without_accents(word)
+    plain = _without_accents(word)
+    words = tables.concept_words(plain[:1])
     beginnings = (f"{plain[:size]}*" for size in range(len(plain), 1, -1))
     return words.get(plain) or next((words[beginning] for beginning in beginnings if beginning in words), None)
 
@@ -85,7 +75,7 @@ def _said(masked: str) -> Iterator[tuple[str | None, Span]]:
 
 def _placed(masked: str) -> list[tuple[str, list[Span]]]:
     """The concepts of a template in the order of its text, each with the places of its words."""
-    joined = _words().joined
+    joined = _joined()
     found: list[tuple[str, list[Span]]] = [("", [])]
     for concept, span in _said(masked):
         last, spans = found[-1]

@@ -317,10 +317,25 @@ def provider_codes() -> dict[str, ProviderCode]:
     }
 
 
-def concepts(kind: str) -> Iterator[ConceptForms]:
-    """Yield the ``words`` of the alphabets or the ``phrases`` of the other languages by concept, in the order of the file."""
-    _, *rows = compiled.read(f"concept_{kind}")
-    return (ConceptForms(concept, language, tuple(forms.split("|"))) for concept, language, forms in rows)
+@cache
+def _concept_words() -> dict[str, str]:
+    found: dict[str, str] = compiled.read("concept_words")
+    return found
+
+
+@cache
+def concept_words(letter: str) -> dict[str, str]:
+    """Return the concepts of the forms that begin with a letter; "=": of two neighbouring concepts that are one, "not exist".
+
+    >>> concept_words("f")["full"]
+    'full'
+    """
+    return dict(line.rsplit(" ", 1) for line in _concept_words().get(letter, "").splitlines())
+
+
+def concept_phrases() -> Iterator[ConceptForms]:
+    """Yield the phrases of the other languages by concept, in the order of the file."""
+    return (ConceptForms(row["concept"], row["language"], tuple(row["forms"].split("|"))) for row in _rows("concept_phrases"))
 
 
 @cache

@@ -36,7 +36,17 @@ def compiled(path: Path) -> str:
     import csv
 
     with path.open(encoding="utf-8", newline="") as file:
-        return _json(list(csv.reader(file)))
+        rows = list(csv.reader(file))
+    return _json(_words(rows[1:]) if path.stem == "concept_words" else rows)
+
+
+def _words(rows: list[list[str]]) -> dict[str, str]:
+    """The lines "form concept" by first letter, two neighbours that are one under "=": a start needs a few letters of 17,000 forms."""
+    found: dict[str, list[str]] = {}
+    for concept, language, forms in rows:
+        for form in forms.split("|"):
+            found.setdefault(language if language == "=" else form[0], []).append(f"{form} {concept}")
+    return {letter: "\n".join(lines) for letter, lines in found.items()}
 
 
 def sources() -> list[Path]:
