@@ -12,6 +12,7 @@ from conftest import DATA, ROOT
 
 from bounceml import Classifier, artefact, tables
 from bounceml.errors import DataError
+from bounceml.labelled import Example, read_file
 from bounceml.learning import augment, calibration, corpus, crossval, dataset, evaluate, export, metrics, papers, settings, studies, train
 from bounceml.learning.calibration import Scaling
 
@@ -19,12 +20,12 @@ SETTINGS = settings.read(DATA)
 
 
 @pytest.fixture(scope="module")
-def examples() -> list[dataset.Example]:
+def examples() -> list[Example]:
     return dataset.load(DATA)
 
 
 @pytest.fixture(scope="module")
-def small(examples: list[dataset.Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with every tenth row."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "examples").mkdir()
@@ -37,7 +38,7 @@ def small(examples: list[dataset.Example], tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[dataset.Example], tmp_path: Path) -> None:
+def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[Example], tmp_path: Path) -> None:
     fitted = crossval.fit(corpus.prepare(examples, SETTINGS), np.arange(len(examples)), SETTINGS)
     export.calibrate_and_round(fitted, Scaling(5.0, 0.5))
     manifest = {"name": "t", "version": "0", "thresholds": {"model": 0.5, "suppress": 0.9, "rules": 0.5, "codes": 0.5}}
@@ -96,15 +97,15 @@ def write(path: Path, *rows: dict[str, object]) -> Path:
 def test_two_labels_for_one_template_are_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", example("550 <a@example.com> no", "user_unknown"), example("550 <b@example.net> no", "virus"))
     with pytest.raises(DataError, match=r"x\.jsonl:2: labelled virus, but .*x\.jsonl:1 labels the same template user_unknown; decide"):
-        dataset.distinct(dataset.read_file(path))
+        dataset.distinct(read_file(path))
 
 
 def test_an_accepted_second_label_is_no_conflict(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", example("550 no", "user_unknown", accept=["virus"]), example("550 no", "virus"))
-    assert len(dataset.distinct(dataset.read_file(path))) == 1
+    assert len(dataset.distinct(read_file(path))) == 1
 
 
-def test_near_duplicates_share_a_group(examples: list[dataset.Example]) -> None:
+def test_near_duplicates_share_a_group(examples: list[Example]) -> None:
     twins = [e._replace(template=e.template + " again") for e in examples if len(e.template.split()) > 8]
     groups = dataset.groups([*examples, *twins])
     own = {e.template: group for e, group in zip(examples, groups, strict=False)}
@@ -113,13 +114,13 @@ def test_near_duplicates_share_a_group(examples: list[dataset.Example]) -> None:
     assert np.mean(together) > 0.98
 
 
-def test_texts_without_likeness_do_not_share_a_group(examples: list[dataset.Example]) -> None:
+def test_texts_without_likeness_do_not_share_a_group(examples: list[Example]) -> None:
     sizes = np.bincount(dataset.groups(examples))
     assert sizes.max() < len(examples) / 50
 
 
 @pytest.fixture(scope="module")
-def rows(examples: list[dataset.Example]) -> corpus.Corpus:
+def rows(examples: list[Example]) -> corpus.Corpus:
     return corpus.prepare(examples[::4], SETTINGS)
 
 
@@ -143,7 +144,7 @@ def test_what_is_left_out_never_trains(rows: corpus.Corpus) -> None:
             assert not any(dataset.family(e.provider, known) == split.name for e in measured)
 
 
-def test_likeness_is_that_of_the_nearest_training_row(examples: list[dataset.Example]) -> None:
+def test_likeness_is_that_of_the_nearest_training_row(examples: list[Example]) -> None:
     some = [examples[0], examples[0]._replace(template=examples[0].template + " again"), examples[1]]
     found = dataset.nearest(some, [(np.array([0, 2]), np.array([1]))])
     assert found[1] > 0.8
@@ -153,13 +154,13 @@ def test_likeness_is_that_of_the_nearest_training_row(examples: list[dataset.Exa
 # --- variants ---------------------------------------------------------------------------------------------------
 
 
-def test_variants_are_drawn_from_the_seed(examples: list[dataset.Example]) -> None:
+def test_variants_are_drawn_from_the_seed(examples: list[Example]) -> None:
     chosen = examples[:50]
     assert augment.augment(chosen, SETTINGS.recipe, 1) == augment.augment(chosen, SETTINGS.recipe, 1)
     assert augment.augment(chosen, SETTINGS.recipe, 1) != augment.augment(chosen, SETTINGS.recipe, 2)
 
 
-def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[dataset.Example]) -> None:
+def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[Example]) -> None:
     real = {e.template for e in examples}
     made = augment.augment(examples, SETTINGS.recipe, 7)
     assert len(made) > len(examples) / 3
@@ -169,7 +170,7 @@ def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[dat
         assert variant.source == f"variant of {examples[parent].place}"
 
 
-def test_every_rewrite_happens(examples: list[dataset.Example]) -> None:
+def test_every_rewrite_happens(examples: list[Example]) -> None:
     for name, rewrite in augment.REWRITES.items():
         import random
 
@@ -178,7 +179,7 @@ def test_every_rewrite_happens(examples: list[dataset.Example]) -> None:
         assert changed > 0, name
 
 
-def test_codes_are_those_of_the_category(examples: list[dataset.Example]) -> None:
+def test_codes_are_those_of_the_category(examples: list[Example]) -> None:
     assert set(SETTINGS.recipe.codes) <= set(tables.taxonomy().categories)
 
 
@@ -253,6 +254,6 @@ def test_changes_tell_what_moved() -> None:
     assert evaluate.changes(now, now | {"changes": found}) == found
 
 
-def test_evaluation_of_a_file_uses_the_finished_model(examples: list[dataset.Example], tmp_path: Path) -> None:
+def test_evaluation_of_a_file_uses_the_finished_model(examples: list[Example], tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", *(example(e.text, e.category) for e in examples if e.documented and not e.accept))
     assert train.evaluate_file(path)["headline"]["both"]["accuracy"][0] == 1.0

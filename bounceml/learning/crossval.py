@@ -12,10 +12,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from bounceml.labelled import Example
 from bounceml.learning import pipeline
 from bounceml.learning.arrays import Floats, Ints
 from bounceml.learning.corpus import Corpus
-from bounceml.learning.dataset import Example
 from bounceml.learning.settings import Settings
 
 

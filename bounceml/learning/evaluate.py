@@ -10,9 +10,10 @@ import numpy as np
 from bounceml import __version__, explain, rules, tables, text
 from bounceml.classifier import judge
 from bounceml.decide import UNKNOWN
+from bounceml.labelled import Example
 from bounceml.learning import metrics
 from bounceml.learning.arrays import Floats, Ints
-from bounceml.learning.dataset import Example, fingerprint
+from bounceml.learning.dataset import fingerprint
 from bounceml.values import Codes, Decision, Reading, Reply, Score, Thresholds, Voice
 
 _RARE = 5  # a language or provider of fewer rows is counted under "others" in the report

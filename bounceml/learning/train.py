@@ -11,6 +11,7 @@ import numpy as np
 from bounceml import __version__
 from bounceml.classifier import Classifier
 from bounceml.errors import DataError
+from bounceml.labelled import Example, read_file
 from bounceml.learning import calibration, corpus, crossval, dataset, evaluate, export, papers, settings, studies
 from bounceml.learning.calibration import Scaling
 from bounceml.learning.corpus import Corpus
@@ -53,7 +54,7 @@ def _judged(rows: Corpus, held_out: OutOfFold, chosen: settings.Settings) -> tup
     return held, scaling
 
 
-def _prepare(examples: Sequence[dataset.Example], chosen: settings.Settings, say: Progress) -> Corpus:
+def _prepare(examples: Sequence[Example], chosen: settings.Settings, say: Progress) -> Corpus:
     say("grouping near-duplicates and writing variants")
     rows = corpus.prepare(examples, chosen)
     say(f"cross-validating {len(examples)} rows in {rows.groups.max() + 1} groups, {len(rows.variants)} variants")
@@ -162,7 +163,7 @@ def evaluate_file(path: Path, model: Path | None = None) -> dict[str, Any]:
         Where the model folder cannot be used.
 
     """
-    examples = dataset.distinct(dataset.read_file(path))
+    examples = dataset.distinct(read_file(path))
     if not examples:
         raise DataError(f"{path}: holds no labelled reply; give a JSONL file with text and category on each line")
     classifier = Classifier.load(model)
