@@ -24,7 +24,8 @@ class _Words(NamedTuple):
     joined: dict[tuple[str, ...], str]  # two neighbours that are one concept: not, exist
 
 
-def _without_accents(word: str) -> str:
+def without_accents(word: str) -> str:
+    """Return the word in the letters that the tables write it in."""
     if word.isascii():
         return word
     return "".join(c for c in unicodedata.normalize("NFD", word.translate(_PLAIN)) if not unicodedata.combining(c))
@@ -57,7 +58,7 @@ def _phrases() -> dict[str, list[tuple[str, str]]]:
 def _of_word(word: str) -> str | None:
     if word[0] == "<":
         return word
-    words, plain = _words().concepts, _without_accents(word)
+    words, plain = _words().concepts, without_accents(word)
     beginnings = (f"{plain[:size]}*" for size in range(len(plain), 1, -1))
     return words.get(plain) or next((words[beginning] for beginning in beginnings if beginning in words), None)
 

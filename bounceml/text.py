@@ -75,6 +75,20 @@ def normalise(text: str) -> str:
     return text
 
 
+# --- showing ----------------------------------------------------------------------------------------------------
+
+
+def visible(text: str) -> str:
+    r"""Return the text with its control and direction characters written out: hostile mails hide and turn words with them.
+
+    >>> visible("user\u202egpj.exe")
+    'user\\u202egpj.exe'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
+
+
 # --- codes ------------------------------------------------------------------------------------------------------
 
 # A reply code counts only where replies begin: at the front (an address may stand before it), after the words that
@@ -278,7 +292,7 @@ _TOKEN = re.compile(r"<\w+>|(?:rel|dnsbl):[\w=.-]+|[245]\.\d{1,3}\.\d{1,3}|[a-z]
 _STATUS_TOKEN = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})")
 
 
-def _is_han(character: str) -> bool:
+def is_han(character: str) -> bool:
     """Say whether a character is Chinese; a comparison, as compiling a class of 30,000 characters costs 3 ms."""
     return "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
 
@@ -306,7 +320,7 @@ def tokens(masked: str) -> list[str]:
         if token.isascii():
             found.append(token)
             continue
-        for han, run in groupby(token, _is_han):
+        for han, run in groupby(token, is_han):
             word = "".join(run)
             found.extend(_chinese().cut(word, HMM=False) if han else (word,))
     return found
@@ -327,7 +341,7 @@ def char_features(masked: str) -> list[str]:
         if word[0] == "<" and word[-1] == ">":
             continue
         padded = f" {word} "
-        shortest = 3 if word.isascii() or not any(map(_is_han, word)) else 2
+        shortest = 3 if word.isascii() or not any(map(is_han, word)) else 2
         for size in range(shortest, 5):
             features += [padded[start : start + size] for start in range(len(padded) - size + 1)]
     return features
