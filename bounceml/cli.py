@@ -341,10 +341,12 @@ def _need_learning() -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     _need_learning()
-    from bounceml.learning import papers, train
+    from bounceml.learning import compare, papers, train
 
     report = train.train(arguments.data, arguments.out, arguments.add, arguments.seed, _say)
     print(papers.as_text(report))
+    for why in compare.worse(report):
+        _tell(f"worse than {report['comparison']['model']}: {why}")
     print(f"model written to {arguments.out}")
     return 0
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bounceml import tables
-from bounceml.concepts import _without_accents, concept_features, concepts
+from bounceml.concepts import concept_features, concepts, without_accents
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_joined_concepts_are_made_of_known_ones() -> None:
     assert {part for _, language, forms in rows if language == "=" for form in forms for part in form.split()} <= said
 
 
-def test_words_are_written_without_accents_and_blanks() -> None:
+def test_words_are_writtenwithout_accents_and_blanks() -> None:
     for concept, language, forms in tables.concepts("words"):
         if language != "=":
-            assert [_without_accents(form) for form in forms] == list(forms), (concept, language)
+            assert [without_accents(form) for form in forms] == list(forms), (concept, language)
             assert not any(" " in form for form in forms), (concept, language)
 
 

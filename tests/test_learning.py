@@ -11,6 +11,7 @@ import pytest
 from conftest import DATA, ROOT
 
 from bounceml import Classifier, artefact, tables
+from bounceml.cli import main
 from bounceml.errors import DataError
 from bounceml.labelled import Example, read_file
 from bounceml.learning import augment, calibration, corpus, crossval, dataset, evaluate, export, metrics, papers, settings, studies, train
@@ -24,18 +25,25 @@ def examples() -> list[Example]:
     return dataset.load(DATA)
 
 
-@pytest.fixture(scope="module")
-def small(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with every tenth row."""
-    folder = tmp_path_factory.mktemp("data")
+def data_of(folder: Path, examples: list[Example]) -> Path:
     (folder / "examples").mkdir()
     for name in ("train.toml", "augment.toml"):
         shutil.copy(DATA / name, folder / name)
-    kept = [
-        {"text": e.text, "category": e.category, "language": e.language, "provider": e.provider, "source": e.source} for e in examples[::5]
-    ]
+    kept = [{"text": e.text, "category": e.category, "language": e.language, "provider": e.provider, "source": e.source} for e in examples]
     (folder / "examples" / "some.jsonl").write_text("\n".join(json.dumps(row) for row in kept) + "\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def small(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with every fifth row."""
+    return data_of(tmp_path_factory.mktemp("data"), examples[::5])
+
+
+@pytest.fixture(scope="module")
+def tiny(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with every eighth real row; it is learnt in ten seconds."""
+    return data_of(tmp_path_factory.mktemp("data"), [e for e in examples if e.measured][::8])
 
 
 def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[Example], tmp_path: Path) -> None:
@@ -72,6 +80,75 @@ def test_training_takes_a_users_own_rows(small: Path, tmp_path: Path) -> None:
     mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train.train(small, tmp_path / "model", [mine])
     assert Classifier.load(tmp_path / "model").model.scores("zqtheta zblorp")[0].category == "greylisted"
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the tiny folder, and no row besides."""
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    train.train(tiny, folder)
+    return folder
+
+
+@pytest.fixture
+def again(model: Path, tmp_path: Path) -> Path:
+    """The same model, to be trained anew in its folder."""
+    return Path(shutil.copytree(model, tmp_path / "again"))
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Six rows of a user: a wording that no model knows, and five that any does."""
+    known = [
+        example(f"552 5.2.2 mailbox of the {word} is full", "mailbox_full") for word in ("wizard", "gnome", "dragon", "knight", "troll")
+    ]
+    return write(tmp_path / "mine.jsonl", example("zqalpha zblorp fnord", "greylisted"), *known)
+
+
+def test_training_again_on_the_same_rows_changes_nothing(tiny: Path, again: Path, tmp_path: Path) -> None:
+    found = train.train(tiny, again)["comparison"]
+    assert found["own"] == {"rows": 0, "was": 0, "now": 0}
+    assert [row["name"] for row in found["figures"]] == ["macro-F1", "accuracy", "accuracy with rules and codes", "false suppressions"]
+    assert all(row["was"] == row["now"] and not row["worse"] for row in found["figures"])
+    assert "Nothing is worse beyond the 95 % interval." in (again / "card.md").read_text()
+
+
+def test_a_users_rows_are_not_among_those_that_are_compared(tiny: Path, again: Path, mine: Path) -> None:
+    before = papers.earlier(again)
+    report = train.train(tiny, again, [mine])
+    assert before is not None
+    assert report["rows"] == before["rows"] + 6
+    assert report["fixed"]["rows"] == report["comparison"]["rows"] == before["rows"]
+    assert report["comparison"]["since"] == before["signature"]
+    assert report["comparison"]["own"]["rows"] == 6
+    assert report["comparison"]["own"]["was"] == 5
+    assert "your own rows                  of 6 it gets 5 right" in papers.as_text(report)
+    third = train.train(tiny, again, [mine])  # its like: figures on the fixed rows stand in the report
+    assert third["comparison"]["since"] == report["fixed"]["signature"]
+    assert third["comparison"]["figures"][0]["was"] == pytest.approx(report["fixed"]["headline"]["model"]["macro_f1"][0])
+
+
+def test_what_got_worse_is_told(tiny: Path, again: Path, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    better = json.loads((again / "report.json").read_text())
+    better["headline"]["model"]["accuracy"] = [0.999, 0.998, 1.0]
+    better["suppression"]["false_suppressions"] = -1
+    full = next(row for row in better["per_category"] if row["category"] == "mailbox_full")
+    full["f1"] = 1.5
+    (again / "report.json").write_text(json.dumps(better))
+    assert main(["train", "--data", str(tiny), "--out", str(again), "--add", str(mine)]) == 0
+    told = capsys.readouterr()
+    worse = [line for line in told.err.splitlines() if line.startswith("bounceml: worse than default")]
+    assert [line.split(": ")[2].split(" was ")[0] for line in worse] == ["accuracy", "false suppressions", "F1 of mailbox_full"]
+    assert told.out.count("WORSE") == 3
+    assert "accuracy was 0.999 and is 0." in worse[0]
+    assert "**Worse beyond the 95 % interval:** accuracy was 0.999" in (again / "card.md").read_text()
+
+
+def test_figures_on_other_rows_are_not_compared(model: Path) -> None:
+    report = papers.earlier(model)
+    assert report is not None
+    assert report["comparison"]["figures"] == []
+    assert "against default 0.1.0: no figures, as its report is on other rows" in papers.as_text(report)
 
 
 def test_bad_data_writes_nothing(small: Path, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bounceml import __version__
+from bounceml import __version__, artefact
 from bounceml.classifier import Classifier
-from bounceml.errors import DataError
+from bounceml.errors import DataError, ModelError
 from bounceml.labelled import Example, read_file
-from bounceml.learning import calibration, corpus, crossval, dataset, evaluate, export, papers, settings, studies
+from bounceml.learning import calibration, compare, corpus, crossval, dataset, evaluate, export, papers, settings, studies
 from bounceml.learning.calibration import Scaling
 from bounceml.learning.corpus import Corpus
 from bounceml.learning.crossval import OutOfFold
@@ -62,7 +62,7 @@ def _prepare(examples: Sequence[Example], chosen: settings.Settings, say: Progre
 
 
 def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = None, say: Progress = _silent) -> dict[str, Any]:
-    """Train a model and write its folder.
+    """Train a model, compare it with the one before (that of ``out``, else the default one), and write its folder.
 
     Parameters
     ----------
@@ -94,6 +94,8 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     held, scaling = hold_out(rows, chosen)
     say("measuring")
     report = _since(out, evaluate.report(held))
+    own = {str(path) for path in more}
+    report |= compare.compare(held, report, lambda example: example.place.rpartition(":")[0] in own, _before(out))
     say("fitting on all rows")
     fitted = crossval.fit(rows, np.arange(len(examples)), chosen)
     export.calibrate_and_round(fitted, scaling)
@@ -117,6 +119,15 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     say(f"writing {out}")
     export.write(out, fitted, manifest, papers.of_report(report) | {"card.md": papers.card(manifest, report)})
     return report
+
+
+def _before(out: Path) -> compare.Before | None:
+    """Return the model that the new one takes the place of: the one in its folder, else the default one."""
+    folder = out if (out / artefact.MANIFEST).exists() else artefact.default_folder()
+    try:
+        return compare.Before(Classifier.load(folder), papers.earlier(folder))
+    except ModelError:  # of an older version; it cannot be asked
+        return None
 
 
 def _since(folder: Path | None, report: dict[str, Any]) -> dict[str, Any]:
