@@ -46,8 +46,10 @@ class _Examples:
         self._domains = dict.fromkeys(domains, _OTHER_DOMAIN) | dict.fromkeys(domains[:1], _DOMAIN)
 
     def _addr(self, found: str) -> str:
-        domain = found.rpartition("@")[2].strip("<>[].").lower()
-        return f"{'<' * found.startswith('<')}{_USER}@{self._domains.get(domain, _OTHER_DOMAIN)}{'>' * found.endswith('>')}"
+        domain = found.rpartition("@")[2]
+        known = self._domains.get(domain.strip("<>[].").lower(), _OTHER_DOMAIN)
+        closing = "]" * ("]" in domain and "[" not in domain)  # of a bracket that opens before the address
+        return f"{'<' * found.startswith('<')}{_USER}@{known}{closing}{'>' * found.endswith('>')}"
 
     def _host(self, found: str) -> str:
         if text.mark(found) != "<host>":  # a blocklist

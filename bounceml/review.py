@@ -27,10 +27,10 @@ GUESSES = 3
 # 0.8 119 and 42; below 0.9 200 and 48. The share of known words tells nothing besides: words never seen lower the probability
 # already, and of the 167 that have fewer than 80 % known words and a probability of 0.7, 17 are wrong, as many as of all.
 SURE = 0.8
-# Of the 6,190 real rows of data/examples, each a template of its own, 229 join another's wording at 0.8 without the guess that
-# ``_key`` puts before them, 28 of these one of another cause; at 0.7 it is 387 and 46.
+# Of the 6,190 real rows of data/examples, each a template of its own, 257 share a wording with another at 0.8 where their codes alone
+# make the key, 31 of them with one of another cause; at 0.7 it is 414 and 54. The guess in the key is there to keep those apart.
 _ALIKE = 0.8
-_LIMIT = 5000  # wordings that are counted apart: 20 MB where they are as long as may be; nobody answers so many questions
+_LIMIT = 2000  # wordings that are counted apart: 10 MB, or 34 where all are as long as may be; nobody answers so many questions
 _LONGEST = 1000  # characters of an example; the longest row of data/examples has 800
 _REMEMBERED = 4096  # templates whose guesses are kept, 3 MB: streams repeat a few
 
@@ -118,8 +118,8 @@ class Wordings:
         self._below = below
         self._limit = limit + len(labelled)
         self._guesses = lru_cache(_REMEMBERED)(self._judged)
-        # A depth of 5 is: length, key, first word. Numbers are masked where they should be; the others are codes.
-        self._drain = Drain(depth=5, sim_th=_ALIKE, max_clusters=self._limit, parametrize_numeric_tokens=False)
+        # A depth of 6 is: length, key, first and second word. Numbers are masked where they should be; the others are codes.
+        self._drain = Drain(depth=6, sim_th=_ALIKE, max_clusters=self._limit, parametrize_numeric_tokens=False)
         self._found: dict[int, Question] = {}
         self.known = 0
         self._labelled = {self._cluster(row.template, decide.UNKNOWN)[0] for row in labelled}

@@ -121,6 +121,7 @@ def test_a_users_rows_are_not_among_those_that_are_compared(tiny: Path, again: P
     assert report["fixed"]["rows"] == report["comparison"]["rows"] == before["rows"]
     assert report["comparison"]["since"] == before["signature"]
     assert report["comparison"]["own"]["rows"] == 6
+    assert all(abs(row["was"] - row["now"]) < 0.01 for row in report["comparison"]["figures"][:3]), report["comparison"]
     assert report["comparison"]["own"]["was"] == 5
     assert "your own rows                  of 6 it gets 5 right" in papers.as_text(report)
     third = train.train(tiny, again, [mine])  # its like: figures on the fixed rows stand in the report
@@ -208,6 +209,18 @@ def test_no_relative_of_a_test_row_is_trained_on(rows: corpus.Corpus) -> None:
     for split in splits:
         assert not set(rows.groups[split.train]) & set(rows.groups[split.test])
         assert all(rows.examples[row].measured for row in split.test)
+
+
+def test_added_rows_leave_the_others_in_their_folds(rows: corpus.Corpus) -> None:
+    whole = corpus.prepare(
+        [*rows.examples, *(e._replace(template=e.template + " again") for e in rows.examples[:40] if e.measured)], SETTINGS
+    )
+    fixed, added = len(rows.examples), len(whole.examples) - len(rows.examples)
+    before, after = crossval.by_group(rows, SETTINGS), crossval.by_group(whole, SETTINGS, added)
+    for was, now in zip(before, after, strict=True):
+        assert was.test.tolist() == [row for row in now.test if row < fixed]
+        assert not set(whole.groups[now.train]) & set(whole.groups[now.test])
+    assert sorted(row for split in after for row in split.test if row >= fixed) == list(range(fixed, fixed + added))
 
 
 def test_what_is_left_out_never_trains(rows: corpus.Corpus) -> None:

@@ -18,7 +18,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
-from itertools import islice, permutations
+from itertools import groupby, islice, permutations
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from conftest import DATA, ROOT, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounceml import Classifier, anonymous, dialogue, fill, labelled, language, review, tables, text
+from bounceml import Classifier, anonymous, dialogue, fill, labelled, language, review, stream, tables, text
 from bounceml.cli import main
 from bounceml.errors import DataError
 from bounceml.values import Reply, Score
@@ -171,6 +171,7 @@ def test_a_row_never_joins_a_line_that_was_cut_off(tmp_path: Path) -> None:
         ("see https://help.corp.cn/bounce/spf?user=ann", None, "see https://www.example.com/bounce/spf/user/ann"),
         ("as 4f2ab8c9d1e2 from 2001:4860:4860::8888", None, "as 4VTx1k0ABCz7 from 2001:db8::1"),
         ("call 13800138000", None, "call 1000001"),
+        ("address [ann@corp.cn] of <ann@[192.0.2.9]>", None, "address [joe@example.com] of <joe@example.org>"),
     ],
 )
 def test_what_names_somebody_is_replaced(reply: str, recipient: str | None, expected: str) -> None:
@@ -466,3 +467,30 @@ def test_an_input_that_cannot_be_read_is_told(log: Path, tmp_path: Path, capsys:
     told = capsys.readouterr()
     assert f"{broken}:1" in told.err
     assert told.out.count("\n") == 4
+
+
+def test_the_readme_shows_what_comes_out(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line, _ in groupby(row["text"] for row in rows(ROOT / "tests/lab/replies.jsonl") if row["form"] == "log")]
+    Path("mail.log").write_text("\n".join(lines) + "\n")
+    assert main(["report", "mail.log", "-o", "report.html"]) == 0
+    told = capsys.readouterr()
+    assert f"$ bounceml report mail.log -o report.html\n{told.err}{told.out}" in readme
+    assert main(["review", "mail.log", "--to", "csv", "-o", "fill.csv"]) == 0
+    assert f"$ bounceml review mail.log --to csv -o fill.csv\n{capsys.readouterr().out}" in readme
+    out = io.StringIO()
+    found = review.Wordings(Classifier.load())
+    for reply in stream.replies(["mail.log"]):
+        found.add(reply)
+    assert list(dialogue.answers(found.questions(), lambda _: "q", out, "en")) == []
+    assert out.getvalue() in readme
+    fill_in(Path("fill.csv"), "mailing_lists", *[""] * (len(found.questions()) - 1))
+    assert main(["review", "--from", "fill.csv", "--add-to", "mine.jsonl"]) == 2
+    assert capsys.readouterr().err in readme
+
+
+def test_the_package_that_is_missing_is_named(log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "drain3.drain", None)
+    assert main(["review", str(log), "--to", "csv"]) == 2
+    assert "pip install 'bounceml[review]'" in capsys.readouterr().err

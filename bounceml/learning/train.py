@@ -24,8 +24,8 @@ def _silent(step: str) -> None:
     """Report no progress."""
 
 
-def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
-    """Judge every measured row by a model that saw no relative of it.
+def hold_out(rows: Corpus, chosen: settings.Settings, added: int = 0) -> tuple[evaluate.HeldOut, Scaling]:
+    """Judge every measured row by a model that saw no relative of it; ``added`` is as in ``crossval.by_group``.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut,
         What a report is made from, and the scaling that all held-out rows together ask for.
 
     """
-    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen), chosen), chosen)
+    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen, added), chosen), chosen)
 
 
 def _judged(rows: Corpus, held_out: OutOfFold, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
@@ -91,11 +91,12 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     chosen = settings.read(data, seed)
     examples = dataset.load(data, more)
     rows = _prepare(examples, chosen, say)
-    held, scaling = hold_out(rows, chosen)
+    files = {str(path) for path in more}
+    own = {example.place for example in examples if example.place.rpartition(":")[0] in files}
+    held, scaling = hold_out(rows, chosen, len(own))
     say("measuring")
     report = _since(out, evaluate.report(held))
-    own = {str(path) for path in more}
-    report |= compare.compare(held, report, lambda example: example.place.rpartition(":")[0] in own, _before(out))
+    report |= compare.compare(held, report, lambda example: example.place in own, _before(out))
     say("fitting on all rows")
     fitted = crossval.fit(rows, np.arange(len(examples)), chosen)
     export.calibrate_and_round(fitted, scaling)
