@@ -78,6 +78,13 @@ _EXAMPLES = """examples:
 """
 
 
+_REVIEW_EXAMPLES = """examples:
+  bounceml review /var/log/mail.log* --add-to mine.jsonl
+  bounceml review bounces.mbox --to csv -o fill.csv
+  bounceml review --from fill.csv --add-to mine.jsonl
+"""
+
+
 def _probability(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1.0:
@@ -174,6 +181,32 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
     report.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     report.set_defaults(run=_report)
+
+    review = commands.add_parser(
+        "review",
+        help="label what the model is unsure of",
+        description="Show the wordings that the model is unsure of, the most frequent first, and ask for their category. "
+        "Each answer is appended to a file of labelled replies, which `bounceml train --add` learns from.",
+        epilog=_REVIEW_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    review.add_argument("inputs", nargs="*", metavar="LOG | PATH", help="a log, a mail, a table, a folder; - or nothing: standard input")
+    review.add_argument(
+        "--add-to", type=Path, default=Path("mine.jsonl"), metavar="FILE", help="file of your labelled replies (default: %(default)s)"
+    )
+    review.add_argument("--to", choices=("csv",), help="write the questions as a table to fill in, and ask nothing")
+    review.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the table here instead of standard output")
+    review.add_argument("--from", dest="filled", metavar="FILE", type=Path, help="take the answers of a table that was filled in")
+    review.add_argument(
+        "--below", type=_probability, metavar="P", help="ask about verdicts less probable than this (default: 0.8, and whatever is unknown)"
+    )
+    review.add_argument(
+        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
+    )
+    review.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
+    review.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the dialogue (default: %(default)s)")
+    review.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    review.set_defaults(run=_review)
 
     train = commands.add_parser(
         "train",
@@ -291,6 +324,52 @@ def _report(arguments: argparse.Namespace) -> int:
     return 3 if totals["unread"] else 0
 
 
+def _review(arguments: argparse.Namespace) -> int:
+    from datetime import date
+
+    from bounceml import dialogue, fill, labelled, review, stream
+    from bounceml.classifier import Classifier
+
+    if arguments.filled:
+        if arguments.inputs or arguments.to:
+            raise UsageError("--from takes the answers of a table; logs and --to belong to the run that writes it")
+        added, again = fill.take_over(arguments.filled, arguments.add_to, date.today())
+        print(f"{added:,} wordings labelled, in {arguments.add_to}" + (f"; {again:,} were there already" if again else ""))
+        return 0
+    if arguments.output and not arguments.to:
+        raise UsageError("-o is for a table to fill in; add --to csv")
+    if not arguments.to:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("a review asks in a terminal; without one, write a table to fill in: --to csv -o fill.csv")
+        if not arguments.inputs or "-" in arguments.inputs:
+            raise UsageError("a review asks on standard input; name the log as a file, or write a table: --to csv -o fill.csv")
+    own = labelled.read_file(arguments.add_to) if arguments.add_to.exists() else []
+    found = review.Wordings(Classifier.load(arguments.model), own, review.SURE if arguments.below is None else arguments.below)
+    ours = {os.path.realpath(path) for path in (arguments.add_to, arguments.output) if path}
+    entries = stream.entries(arguments.inputs, arguments.format, arguments.column, say=_tell, ours=ours)
+    unread = 0
+    for reply in _with_progress((reply for entry in entries for reply in entry.replies), "replies"):
+        if error := found.add(reply):
+            _tell(error)
+            unread += 1
+    if found.known:
+        _tell(f"{found.known:,} replies in doubt are worded like one in {arguments.add_to}, and not asked about again")
+    questions = found.questions()
+    if not questions:
+        _tell("nothing to ask: no verdict is in doubt")
+    elif not arguments.to:
+        added = dialogue.hold(questions, arguments.add_to, arguments.lang, date.today())
+        print(f"{added:,} of {len(questions):,} wordings labelled, in {arguments.add_to}")
+    elif arguments.output:
+        fill.write_file(questions, arguments.output)
+        print(
+            f"{arguments.output}: {len(questions):,} wordings; fill in the column category, then: bounceml review --from {arguments.output}"
+        )
+    else:
+        fill.write(questions, sys.stdout)
+    return 3 if unread else 0
+
+
 def _say(step: str) -> None:
     if sys.stderr.isatty():
         print(f"… {step}", file=sys.stderr)
@@ -305,10 +384,12 @@ def _need_learning() -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     _need_learning()
-    from bounceml.learning import papers, train
+    from bounceml.learning import compare, papers, train
 
     report = train.train(arguments.data, arguments.out, arguments.add, arguments.seed, _say)
     print(papers.as_text(report))
+    for why in compare.worse(report):
+        _tell(f"worse than {report['comparison']['model']}: {why}")
     print(f"model written to {arguments.out}")
     return 0
 

@@ -19,7 +19,8 @@ _WORD = re.compile(r"<\w+>|[a-z\u00b5-\u058f\u1e00-\u1fff]+")  # a mark, or Lati
 _PLAIN = str.maketrans({"ı": "i", "ł": "l", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae"})
 
 
-def _without_accents(word: str) -> str:
+def without_accents(word: str) -> str:
+    """Return the word in the letters that the tables write it in."""
     if word.isascii():
         return word
     return "".join(c for c in unicodedata.normalize("NFD", word.translate(_PLAIN)) if not unicodedata.combining(c))
@@ -35,7 +36,7 @@ def _joined() -> dict[tuple[str, ...], str]:
 def _phrases() -> dict[str, list[tuple[str, str]]]:
     """Return phrases and their concepts by first character, the longest first; only texts beyond ASCII need them."""
     phrases: dict[str, list[tuple[str, str]]] = {}
-    for concept, _, forms in tables.concept_phrases():
+    for concept, _, forms in tables.concepts("phrases"):
         for form in forms:
             phrases.setdefault(form[0], []).append((form, concept))
     for some in phrases.values():
@@ -47,7 +48,7 @@ def _phrases() -> dict[str, list[tuple[str, str]]]:
 def _of_word(word: str) -> str | None:
     if word[0] == "<":
         return word
-    plain = _without_accents(word)
+    plain = without_accents(word)
     words = tables.concept_words(plain[:1])
     beginnings = (f"{plain[:size]}*" for size in range(len(plain), 1, -1))
     return words.get(plain) or next((words[beginning] for beginning in beginnings if beginning in words), None)

@@ -145,7 +145,7 @@ def write_csv(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
         table.writerow([*cells, _json(rest) if rest else ""])
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what opens a formula in a spreadsheet (OWASP, CSV Injection)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what opens a formula in a spreadsheet (OWASP, CSV Injection)
 
 
 def write_suppression(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> None:
@@ -156,7 +156,7 @@ def write_suppression(verdicts: Iterable[Verdict], out: TextIO, lang: str) -> No
     table = csv.writer(_Lines(out), lineterminator="\r\n")
     table.writerow(suppression.COLUMNS)
     for row in found:
-        table.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row])
+        table.writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in row])
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------

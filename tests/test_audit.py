@@ -7,8 +7,8 @@ import numpy as np
 from conftest import DATA, rows
 
 from bounceml import tables
+from bounceml.labelled import Example
 from bounceml.learning import audit, evaluate
-from bounceml.learning.dataset import Example
 from bounceml.values import Score, Thresholds
 
 DECISIONS = rows(DATA / "audit.jsonl")

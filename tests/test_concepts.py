@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bounceml import tables
-from bounceml.concepts import _without_accents, concept_features, concepts
+from bounceml.concepts import concept_features, concepts, without_accents
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,10 @@ def test_nothing_known_gives_nothing(template: str) -> None:
     assert concept_features(template) == []
 
 
-def words() -> list[tuple[str, str, list[str]]]:
-    with tables.open_table("concept_words.csv") as file:
-        rows = [line.decode().rstrip("\n").split(",") for line in file][1:]
-    return [(concept, language, forms.split("|")) for concept, language, forms in rows]
-
-
-@pytest.mark.parametrize("rows", [words(), list(tables.concept_phrases())], ids=["words", "phrases"])
-def test_a_form_stands_for_one_concept(rows: list[tuple[str, str, list[str]]]) -> None:
+@pytest.mark.parametrize("kind", ["words", "phrases"])
+def test_a_form_stands_for_one_concept(kind: str) -> None:
     owners: dict[str, str] = {}
-    for concept, language, forms in rows:
+    for concept, language, forms in tables.concepts(kind):
         for form in forms if language != "=" else ():
             assert form == form.strip()
             assert form.strip("*")
@@ -72,17 +66,17 @@ def test_a_form_stands_for_one_concept(rows: list[tuple[str, str, list[str]]]) -
 
 
 def test_joined_concepts_are_made_of_known_ones() -> None:
-    rows = words()
+    rows = list(tables.concepts("words"))
     said = {concept for concept, _, _ in rows}
     assert {part for _, language, forms in rows if language == "=" for form in forms for part in form.split()} <= said
 
 
 def test_words_are_written_without_accents_and_blanks() -> None:
-    for concept, language, forms in words():
+    for concept, language, forms in list(tables.concepts("words")):
         if language != "=":
-            assert [_without_accents(form) for form in forms] == list(forms), (concept, language)
+            assert [without_accents(form) for form in forms] == list(forms), (concept, language)
             assert not any(" " in form for form in forms), (concept, language)
 
 
 def test_both_tables_speak_of_the_same_concepts() -> None:
-    assert {row.concept for row in tables.concept_phrases()} <= {concept for concept, _, _ in words()}
+    assert {row.concept for row in tables.concepts("phrases")} <= {concept for concept, _, _ in list(tables.concepts("words"))}

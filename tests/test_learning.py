@@ -11,7 +11,9 @@ import pytest
 from conftest import DATA, ROOT
 
 from bounceml import Classifier, artefact, tables
+from bounceml.cli import main
 from bounceml.errors import DataError
+from bounceml.labelled import Example, read_file
 from bounceml.learning import augment, calibration, corpus, crossval, dataset, evaluate, export, metrics, papers, settings, studies, train
 from bounceml.learning.calibration import Scaling
 
@@ -19,25 +21,32 @@ SETTINGS = settings.read(DATA)
 
 
 @pytest.fixture(scope="module")
-def examples() -> list[dataset.Example]:
+def examples() -> list[Example]:
     return dataset.load(DATA)
 
 
-@pytest.fixture(scope="module")
-def small(examples: list[dataset.Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with every tenth row."""
-    folder = tmp_path_factory.mktemp("data")
+def data_of(folder: Path, examples: list[Example]) -> Path:
     (folder / "examples").mkdir()
     for name in ("train.toml", "augment.toml"):
         shutil.copy(DATA / name, folder / name)
-    kept = [
-        {"text": e.text, "category": e.category, "language": e.language, "provider": e.provider, "source": e.source} for e in examples[::5]
-    ]
+    kept = [{"text": e.text, "category": e.category, "language": e.language, "provider": e.provider, "source": e.source} for e in examples]
     (folder / "examples" / "some.jsonl").write_text("\n".join(json.dumps(row) for row in kept) + "\n")
     return folder
 
 
-def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[dataset.Example], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with every fifth row."""
+    return data_of(tmp_path_factory.mktemp("data"), examples[::5])
+
+
+@pytest.fixture(scope="module")
+def tiny(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with every eighth real row; it is learnt in ten seconds."""
+    return data_of(tmp_path_factory.mktemp("data"), [e for e in examples if e.measured][::8])
+
+
+def test_plain_scorer_equals_the_pipeline_on_every_example(examples: list[Example], tmp_path: Path) -> None:
     fitted = crossval.fit(corpus.prepare(examples, SETTINGS), np.arange(len(examples)), SETTINGS)
     export.calibrate_and_round(fitted, Scaling(5.0, 0.5))
     manifest = {"name": "t", "version": "0", "thresholds": {"model": 0.5, "suppress": 0.9, "rules": 0.5, "codes": 0.5}}
@@ -73,6 +82,76 @@ def test_training_takes_a_users_own_rows(small: Path, tmp_path: Path) -> None:
     assert Classifier.load(tmp_path / "model").model.scores("zqtheta zblorp")[0].category == "greylisted"
 
 
+@pytest.fixture(scope="module")
+def model(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the tiny folder, and no row besides."""
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    train.train(tiny, folder)
+    return folder
+
+
+@pytest.fixture
+def again(model: Path, tmp_path: Path) -> Path:
+    """The same model, to be trained anew in its folder."""
+    return Path(shutil.copytree(model, tmp_path / "again"))
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Six rows of a user: a wording that no model knows, and five that any does."""
+    known = [
+        example(f"552 5.2.2 mailbox of the {word} is full", "mailbox_full") for word in ("wizard", "gnome", "dragon", "knight", "troll")
+    ]
+    return write(tmp_path / "mine.jsonl", example("zqalpha zblorp fnord", "greylisted"), *known)
+
+
+def test_training_again_on_the_same_rows_changes_nothing(tiny: Path, again: Path, tmp_path: Path) -> None:
+    found = train.train(tiny, again)["comparison"]
+    assert found["own"] == {"rows": 0, "was": 0, "now": 0}
+    assert [row["name"] for row in found["figures"]] == ["macro-F1", "accuracy", "accuracy with rules and codes", "false suppressions"]
+    assert all(row["was"] == row["now"] and not row["worse"] for row in found["figures"])
+    assert "Nothing is worse beyond the 95 % interval." in (again / "card.md").read_text()
+
+
+def test_a_users_rows_are_not_among_those_that_are_compared(tiny: Path, again: Path, mine: Path) -> None:
+    before = papers.earlier(again)
+    report = train.train(tiny, again, [mine])
+    assert before is not None
+    assert report["rows"] == before["rows"] + 6
+    assert report["fixed"]["rows"] == report["comparison"]["rows"] == before["rows"]
+    assert report["comparison"]["since"] == before["signature"]
+    assert report["comparison"]["own"]["rows"] == 6
+    assert all(abs(row["was"] - row["now"]) < 0.01 for row in report["comparison"]["figures"][:3]), report["comparison"]
+    assert report["comparison"]["own"]["was"] == 5
+    assert "your own rows                  of 6 it gets 5 right" in papers.as_text(report)
+    third = train.train(tiny, again, [mine])  # its like: figures on the fixed rows stand in the report
+    assert third["comparison"]["since"] == report["fixed"]["signature"]
+    assert third["comparison"]["figures"][0]["was"] == pytest.approx(report["fixed"]["headline"]["model"]["macro_f1"][0])
+
+
+def test_what_got_worse_is_told(tiny: Path, again: Path, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    better = json.loads((again / "report.json").read_text())
+    better["headline"]["model"]["accuracy"] = [0.999, 0.998, 1.0]
+    better["suppression"]["false_suppressions"] = -1
+    full = next(row for row in better["per_category"] if row["category"] == "mailbox_full")
+    full["f1"] = 1.5
+    (again / "report.json").write_text(json.dumps(better))
+    assert main(["train", "--data", str(tiny), "--out", str(again), "--add", str(mine)]) == 0
+    told = capsys.readouterr()
+    worse = [line for line in told.err.splitlines() if line.startswith("bounceml: worse than default")]
+    assert [line.split(": ")[2].split(" was ")[0] for line in worse] == ["accuracy", "false suppressions", "F1 of mailbox_full"]
+    assert told.out.count("WORSE") == 3
+    assert "accuracy was 0.999 and is 0." in worse[0]
+    assert "**Worse beyond the 95 % interval:** accuracy was 0.999" in (again / "card.md").read_text()
+
+
+def test_figures_on_other_rows_are_not_compared(model: Path) -> None:
+    report = papers.earlier(model)
+    assert report is not None
+    assert report["comparison"]["figures"] == []
+    assert "against default 0.1.0: no figures, as its report is on other rows" in papers.as_text(report)
+
+
 def test_bad_data_writes_nothing(small: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "x"}\n')
@@ -96,15 +175,15 @@ def write(path: Path, *rows: dict[str, object]) -> Path:
 def test_two_labels_for_one_template_are_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", example("550 <a@example.com> no", "user_unknown"), example("550 <b@example.net> no", "virus"))
     with pytest.raises(DataError, match=r"x\.jsonl:2: labelled virus, but .*x\.jsonl:1 labels the same template user_unknown; decide"):
-        dataset.distinct(dataset.read_file(path))
+        dataset.distinct(read_file(path))
 
 
 def test_an_accepted_second_label_is_no_conflict(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", example("550 no", "user_unknown", accept=["virus"]), example("550 no", "virus"))
-    assert len(dataset.distinct(dataset.read_file(path))) == 1
+    assert len(dataset.distinct(read_file(path))) == 1
 
 
-def test_near_duplicates_share_a_group(examples: list[dataset.Example]) -> None:
+def test_near_duplicates_share_a_group(examples: list[Example]) -> None:
     twins = [e._replace(template=e.template + " again") for e in examples if e.measured and len(e.template.split()) > 8]
     groups = dataset.groups([*examples, *twins])
     own = {e.template: group for e, group in zip(examples, groups, strict=False)}
@@ -113,13 +192,13 @@ def test_near_duplicates_share_a_group(examples: list[dataset.Example]) -> None:
     assert np.mean(together) > 0.98
 
 
-def test_texts_without_likeness_do_not_share_a_group(examples: list[dataset.Example]) -> None:
+def test_texts_without_likeness_do_not_share_a_group(examples: list[Example]) -> None:
     sizes = np.bincount(dataset.groups(examples))
     assert sizes.max() < len(examples) / 50
 
 
 @pytest.fixture(scope="module")
-def rows(examples: list[dataset.Example]) -> corpus.Corpus:
+def rows(examples: list[Example]) -> corpus.Corpus:
     return corpus.prepare(examples[::4], SETTINGS)
 
 
@@ -130,6 +209,18 @@ def test_no_relative_of_a_test_row_is_trained_on(rows: corpus.Corpus) -> None:
     for split in splits:
         assert not set(rows.groups[split.train]) & set(rows.groups[split.test])
         assert all(rows.examples[row].measured for row in split.test)
+
+
+def test_added_rows_leave_the_others_in_their_folds(rows: corpus.Corpus) -> None:
+    whole = corpus.prepare(
+        [*rows.examples, *(e._replace(template=e.template + " again") for e in rows.examples[:40] if e.measured)], SETTINGS
+    )
+    fixed, added = len(rows.examples), len(whole.examples) - len(rows.examples)
+    before, after = crossval.by_group(rows, SETTINGS), crossval.by_group(whole, SETTINGS, added)
+    for was, now in zip(before, after, strict=True):
+        assert was.test.tolist() == [row for row in now.test if row < fixed]
+        assert not set(whole.groups[now.train]) & set(whole.groups[now.test])
+    assert sorted(row for split in after for row in split.test if row >= fixed) == list(range(fixed, fixed + added))
 
 
 def test_what_is_left_out_never_trains(rows: corpus.Corpus) -> None:
@@ -143,7 +234,7 @@ def test_what_is_left_out_never_trains(rows: corpus.Corpus) -> None:
             assert not any(dataset.family(e.provider, known) == split.name for e in measured)
 
 
-def test_likeness_is_that_of_the_nearest_training_row(examples: list[dataset.Example]) -> None:
+def test_likeness_is_that_of_the_nearest_training_row(examples: list[Example]) -> None:
     some = [examples[0], examples[0]._replace(template=examples[0].template + " again"), examples[1]]
     found = dataset.nearest(some, [(np.array([0, 2]), np.array([1]))])
     assert found[1] > 0.8
@@ -153,13 +244,13 @@ def test_likeness_is_that_of_the_nearest_training_row(examples: list[dataset.Exa
 # --- variants ---------------------------------------------------------------------------------------------------
 
 
-def test_variants_are_drawn_from_the_seed(examples: list[dataset.Example]) -> None:
+def test_variants_are_drawn_from_the_seed(examples: list[Example]) -> None:
     chosen = examples[:50]
     assert augment.augment(chosen, SETTINGS.recipe, 1) == augment.augment(chosen, SETTINGS.recipe, 1)
     assert augment.augment(chosen, SETTINGS.recipe, 1) != augment.augment(chosen, SETTINGS.recipe, 2)
 
 
-def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[dataset.Example]) -> None:
+def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[Example]) -> None:
     real = {e.template for e in examples}
     made = augment.augment(examples, SETTINGS.recipe, 7)
     assert len(made) > 5000
@@ -169,7 +260,7 @@ def test_variants_keep_label_and_parent_and_are_new_templates(examples: list[dat
         assert variant.source == f"variant of {examples[parent].place}"
 
 
-def test_every_rewrite_happens(examples: list[dataset.Example]) -> None:
+def test_every_rewrite_happens(examples: list[Example]) -> None:
     for name, rewrite in augment.REWRITES.items():
         import random
 
@@ -178,7 +269,7 @@ def test_every_rewrite_happens(examples: list[dataset.Example]) -> None:
         assert changed > 0, name
 
 
-def test_codes_are_those_of_the_category(examples: list[dataset.Example]) -> None:
+def test_codes_are_those_of_the_category(examples: list[Example]) -> None:
     assert set(SETTINGS.recipe.codes) <= set(tables.taxonomy().categories)
 
 
@@ -253,6 +344,6 @@ def test_changes_tell_what_moved() -> None:
     assert evaluate.changes(now, now | {"changes": found}) == found
 
 
-def test_evaluation_of_a_file_uses_the_finished_model(examples: list[dataset.Example], tmp_path: Path) -> None:
+def test_evaluation_of_a_file_uses_the_finished_model(examples: list[Example], tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", *(example(e.text, e.category) for e in examples if e.documented and not e.accept))
     assert train.evaluate_file(path)["headline"]["both"]["accuracy"][0] == 1.0

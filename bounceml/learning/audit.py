@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from cleanlab.rank import get_label_quality_scores
 
-from bounceml.learning.dataset import Example
+from bounceml.labelled import Example
 from bounceml.learning.evaluate import HeldOut
 
 

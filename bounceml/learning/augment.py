@@ -17,7 +17,7 @@ import opencc
 
 from bounceml import text
 from bounceml.errors import DataError
-from bounceml.learning.dataset import Example
+from bounceml.labelled import Example
 from bounceml.values import Reply
 
 _LEADING_CODES = re.compile(r"^\s*(?:(?:[245]\d\d)(?:[\s-]+\(?#?[245]\.\d{1,3}\.\d{1,3}\)?)?|[245]\.\d{1,3}\.\d{1,3})[\s:-]*")

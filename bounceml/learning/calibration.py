@@ -17,9 +17,9 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from bounceml import rules, tables
+from bounceml.labelled import Example
 from bounceml.learning.arrays import Floats
 from bounceml.learning.crossval import OutOfFold
-from bounceml.learning.dataset import Example
 from bounceml.learning.settings import Settings
 from bounceml.values import Reading, Thresholds
 

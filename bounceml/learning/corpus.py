@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from bounceml.labelled import Example
 from bounceml.learning import augment, dataset
 from bounceml.learning.arrays import Ints
-from bounceml.learning.dataset import Example
 from bounceml.learning.settings import Settings
 
 

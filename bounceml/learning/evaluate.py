@@ -10,9 +10,10 @@ import numpy as np
 from bounceml import __version__, explain, rules, tables, text
 from bounceml.classifier import judge
 from bounceml.decide import UNKNOWN
+from bounceml.labelled import Example
 from bounceml.learning import metrics
 from bounceml.learning.arrays import Floats, Ints
-from bounceml.learning.dataset import Example, fingerprint
+from bounceml.learning.dataset import fingerprint
 from bounceml.tables import policy as policies
 from bounceml.values import Codes, Decision, Reading, Reply, Score, Thresholds, Voice
 
@@ -124,18 +125,33 @@ def _subsets(held: HeldOut, arms: dict[str, _Judged]) -> list[dict[str, Any]]:
 _SWEEP = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
-def _suppression(held: HeldOut, decisions: list[Decision], threshold: float) -> dict[str, Any]:
-    categories = tables.taxonomy().categories
+def _suppressed(held: HeldOut, decisions: list[Decision], threshold: float) -> list[bool]:
     thresholds = held.thresholds._replace(suppress=threshold)
+    return [
+        explain.general(reading, decision, thresholds, Voice(), "", policies.default()).suppress
+        for example, reading, decision in zip(held.examples, held.readings, decisions, strict=True)
+    ]
+
+
+def _is_dead(example: Example) -> bool:
+    return any(tables.taxonomy().categories[category].may_suppress for category in example.right)
+
+
+def falsely_suppressed(held: HeldOut) -> list[bool]:
+    """Return for each row whether its address is live and would be suppressed."""
+    said = _suppressed(held, _arms(held)["both"], held.thresholds.suppress)
+    return [suppressed and not _is_dead(example) for suppressed, example in zip(said, held.examples, strict=True)]
+
+
+def _suppression(held: HeldOut, decisions: list[Decision], threshold: float) -> dict[str, Any]:
     live = wrong = dead = missed = 0
-    for example, reading, decision in zip(held.examples, held.readings, decisions, strict=True):
-        verdict = explain.general(reading, decision, thresholds, Voice(), "", policies.default())
-        if any(categories[c].may_suppress for c in example.right):
+    for example, suppressed in zip(held.examples, _suppressed(held, decisions, threshold), strict=True):
+        if _is_dead(example):
             dead += 1
-            missed += not verdict.suppress
+            missed += not suppressed
         else:
             live += 1
-            wrong += verdict.suppress
+            wrong += suppressed
     return {
         "threshold": threshold,
         "live": live,
@@ -275,7 +291,7 @@ _FIGURES = {
     "missed suppression rate": ("suppression", "missed_suppression_rate"),
     "rows": ("rows",),
 }
-_MOVED = 0.02  # a category whose F1 moved less is not worth a line: the interval of most is twice that
+MOVED = 0.02  # a category whose F1 moved less is not worth a line: the interval of most is twice that
 
 
 def _at(report: dict[str, Any], path: Sequence[str | int]) -> Any:
@@ -298,6 +314,6 @@ def changes(report: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any] |
     figures += [
         {"name": f"F1 of {name}", "was": was[name], "now": now[name]}
         for name in sorted(was.keys() & now.keys(), key=lambda name: now[name] - was[name])
-        if abs(now[name] - was[name]) >= _MOVED
+        if abs(now[name] - was[name]) >= MOVED
     ]
     return {"since": earlier["signature"], "figures": figures}

@@ -12,6 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from bounceml import tables
+from bounceml.learning import compare
 
 # Text as text and a fixed salt keep the SVG of equal figures equal.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bounceml", "font.size": 9})
@@ -144,4 +145,6 @@ def of_report(report: dict[str, Any]) -> dict[str, str]:
 def card(manifest: dict[str, Any], report: dict[str, Any]) -> str:
     """Return the model card: what it is for, what it learned from, how good it is, where it fails."""
     weakest = sorted(report["per_category"], key=lambda row: row["f1"])[:5]
-    return _TEMPLATES.get_template("card.md").render(manifest=manifest, report=report, weakest=weakest, groups=tables.taxonomy().groups)
+    return _TEMPLATES.get_template("card.md").render(
+        manifest=manifest, report=report, weakest=weakest, worse=compare.worse(report), groups=tables.taxonomy().groups
+    )

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from bounceml.labelled import Example
 from bounceml.learning import crossval, dataset, metrics
 from bounceml.learning.arrays import Floats
 from bounceml.learning.calibration import Scaling
 from bounceml.learning.corpus import Corpus
 from bounceml.learning.crossval import OutOfFold, Split
-from bounceml.learning.dataset import Example
 from bounceml.learning.settings import Settings
 
 # Fewer rows say little of one provider or language (a share of 30 has an interval of 25 points); small providers are

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bounceml import __version__
+from bounceml import __version__, artefact
 from bounceml.classifier import Classifier
-from bounceml.errors import DataError
-from bounceml.learning import calibration, corpus, crossval, dataset, evaluate, export, papers, settings, studies
+from bounceml.errors import DataError, ModelError
+from bounceml.labelled import Example, read_file
+from bounceml.learning import calibration, compare, corpus, crossval, dataset, evaluate, export, papers, settings, studies
 from bounceml.learning.calibration import Scaling
 from bounceml.learning.corpus import Corpus
 from bounceml.learning.crossval import OutOfFold
@@ -23,8 +24,8 @@ def _silent(step: str) -> None:
     """Report no progress."""
 
 
-def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
-    """Judge every measured row by a model that saw no relative of it.
+def hold_out(rows: Corpus, chosen: settings.Settings, added: int = 0) -> tuple[evaluate.HeldOut, Scaling]:
+    """Judge every measured row by a model that saw no relative of it; ``added`` is as in ``crossval.by_group``.
 
     Returns
     -------
@@ -32,7 +33,7 @@ def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut,
         What a report is made from, and the scaling that all held-out rows together ask for.
 
     """
-    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen), chosen), chosen)
+    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen, added), chosen), chosen)
 
 
 def _judged(rows: Corpus, held_out: OutOfFold, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
@@ -53,7 +54,7 @@ def _judged(rows: Corpus, held_out: OutOfFold, chosen: settings.Settings) -> tup
     return held, scaling
 
 
-def _prepare(examples: Sequence[dataset.Example], chosen: settings.Settings, say: Progress) -> Corpus:
+def _prepare(examples: Sequence[Example], chosen: settings.Settings, say: Progress) -> Corpus:
     say("grouping near-duplicates and writing variants")
     rows = corpus.prepare(examples, chosen)
     say(f"cross-validating {len(examples)} rows in {rows.groups.max() + 1} groups, {len(rows.variants)} variants")
@@ -61,7 +62,7 @@ def _prepare(examples: Sequence[dataset.Example], chosen: settings.Settings, say
 
 
 def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = None, say: Progress = _silent) -> dict[str, Any]:
-    """Train a model and write its folder.
+    """Train a model, compare it with the one before (that of ``out``, else the default one), and write its folder.
 
     Parameters
     ----------
@@ -90,9 +91,12 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     chosen = settings.read(data, seed)
     examples = dataset.load(data, more)
     rows = _prepare(examples, chosen, say)
-    held, scaling = hold_out(rows, chosen)
+    files = {str(path) for path in more}
+    own = {example.place for example in examples if example.place.rpartition(":")[0] in files}
+    held, scaling = hold_out(rows, chosen, len(own))
     say("measuring")
     report = _since(out, evaluate.report(held))
+    report |= compare.compare(held, report, lambda example: example.place in own, _before(out))
     say("fitting on all rows")
     fitted = crossval.fit(rows, np.arange(len(examples)), chosen)
     export.calibrate_and_round(fitted, scaling)
@@ -116,6 +120,15 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     say(f"writing {out}")
     export.write(out, fitted, manifest, papers.of_report(report) | {"card.md": papers.card(manifest, report)})
     return report
+
+
+def _before(out: Path) -> compare.Before | None:
+    """Return the model that the new one takes the place of: the one in its folder, else the default one."""
+    folder = out if (out / artefact.MANIFEST).exists() else artefact.default_folder()
+    try:
+        return compare.Before(Classifier.load(folder), papers.earlier(folder))
+    except ModelError:  # of an older version; it cannot be asked
+        return None
 
 
 def _since(folder: Path | None, report: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +175,7 @@ def evaluate_file(path: Path, model: Path | None = None) -> dict[str, Any]:
         Where the model folder cannot be used.
 
     """
-    examples = dataset.distinct(dataset.read_file(path))
+    examples = dataset.distinct(read_file(path))
     if not examples:
         raise DataError(f"{path}: holds no labelled reply; give a JSONL file with text and category on each line")
     classifier = Classifier.load(model)

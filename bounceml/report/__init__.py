@@ -12,7 +12,7 @@ from bounceml import decide, stream, text
 from bounceml.classifier import Classifier
 from bounceml.errors import UsageError
 from bounceml.report import page, table
-from bounceml.report.aggregate import FORMAT, Figures, visible
+from bounceml.report.aggregate import FORMAT, Figures
 from bounceml.values import Reply
 
 
@@ -81,7 +81,7 @@ def write(
     entries = stream.entries(arguments, form, column, say=say, ours=ours)
     found = figures(watch(reply for entry in entries for reply in entry.replies), classifier)
     summary = found.summary(addresses, None if earlier is None else set(earlier["wordings"]))
-    _put(output, page.render(summary, classifier.voice.lang, earlier, visible(csv_file.name), visible(json_file.name)))
+    _put(output, page.render(summary, classifier.voice.lang, earlier, text.visible(csv_file.name), text.visible(json_file.name)))
     _put(csv_file, table.render(summary))
     _put(json_file, json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
     return summary

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Container
 from typing import Any
 
 from bounceml import decide, tables
 from bounceml.report.bounded import KINDS, Bounded, Tally
 from bounceml.report.times import Timeline, local
+from bounceml.text import visible
 from bounceml.values import Reply, Verdict
 
 FORMAT = 1  # of the figures as JSON; raised when a field changes its meaning
@@ -167,17 +167,6 @@ def _without_user(template: str, recipient: str) -> str:
     if len(user) < 3 or user not in template:
         return template
     return re.sub(rf"(?<![\w.<-]){re.escape(user)}(?![\w.>-])", "<user>", template)
-
-
-def visible(text: str) -> str:
-    r"""Return the text with its control and direction characters written out: hostile mails hide and turn words with them.
-
-    >>> visible("user\u202egpj.exe")
-    'user\\u202egpj.exe'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
 
 
 def _masked(address: str) -> str:

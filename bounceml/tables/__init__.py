@@ -333,9 +333,13 @@ def concept_words(letter: str) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in _concept_words().get(letter, "").splitlines())
 
 
-def concept_phrases() -> Iterator[ConceptForms]:
-    """Yield the phrases of the other languages by concept, in the order of the file."""
-    return (ConceptForms(row["concept"], row["language"], tuple(row["forms"].split("|"))) for row in _rows("concept_phrases"))
+def concepts(kind: str) -> Iterator[ConceptForms]:
+    """Yield the ``words`` of the alphabets or the ``phrases`` of the other languages by concept, in the order of the file."""
+    with open_table(f"concept_{kind}.csv") as file:
+        next(file)
+        for line in file:  # no cell is quoted
+            concept, language, forms = line.decode().rstrip().split(",")
+            yield ConceptForms(concept, language, tuple(forms.split("|")))
 
 
 @cache
