@@ -267,6 +267,14 @@ def _tell(message: str) -> None:
     print(f"bounceml: {message}", file=sys.stderr)
 
 
+def _for_many() -> None:
+    """Let the garbage collector look at new objects only now and then: a run makes millions, no cycles, and it took 7 % of the time."""
+    import gc
+
+    gc.freeze()
+    gc.set_threshold(100_000)
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     from bounceml import output, stream
     from bounceml.classifier import Classifier
@@ -284,6 +292,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         rules=arguments.rules,
     )
     run = output.run_of(vars(arguments))
+    _for_many()
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(
             arguments.inputs,
@@ -303,6 +312,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from bounceml import report
     from bounceml.classifier import Classifier
 
+    _for_many()
     found = report.write(
         arguments.inputs,
         arguments.output,

@@ -101,6 +101,7 @@ def general(reading: Reading, decision: Decision, thresholds: Thresholds, voice:
 
 
 _OWN = FIELDS.index("reply") + 1  # the fields in front, of the reply itself
+_CARRIED = Verdict._fields.index("columns")  # and with "time", two behind those of the contract
 
 
 def verdict(reply: Reply, text: str, shared: Verdict, lang: str, tells: bool) -> Verdict:
@@ -120,9 +121,8 @@ def verdict(reply: Reply, text: str, shared: Verdict, lang: str, tells: bool) ->
         Whether there may be details, see ``details.may_tell``.
 
     """
-    own = Verdict._make((reply.id, reply.source, reply.recipient, reply.original_recipient, reply.text, *shared[_OWN:]))
-    if reply.columns is not None or reply.time is not None:
-        own = own._replace(columns=reply.columns, time=reply.time)
+    front = (reply.id, reply.source, reply.recipient, reply.original_recipient, reply.text)
+    own = Verdict._make((*front, *shared[_OWN:_CARRIED], reply.columns, reply.time, *shared[_CARRIED + 2 :]))
     if tells:
         told = details.find(text, own.category, lang, own.permanence == "permanent")
         if told != details.NOTHING:

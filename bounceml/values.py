@@ -233,8 +233,8 @@ class Verdict(NamedTuple):
     model: str
     error: str | None
     columns: Mapping[str, object] | None = None
-    scheme_label: str | None = None
     time: str | None = None
+    scheme_label: str | None = None
     told: Told | None = None
     suppress_days: int | None = None
     user_label: str | None = None

@@ -105,19 +105,24 @@ def read_line(line: str) -> list[Reply] | None:
     ([], None)
 
     """
+    replies = _untimed(line)
+    return _timed(line, replies, None) if replies else replies
+
+
+def _untimed(line: str) -> list[Reply] | None:
     if len(line) > _MAX_LINE:
         return None
     replies = _read(line)[1] if _has_sign(line) else None
     if replies is None and line[:1] in _STAMP_STARTS and (stamp := _STAMP.match(line)):
-        replies = _of_another_program(line[stamp.end() :])
-    return _timed(line, replies) if replies else replies
+        return _of_another_program(line[stamp.end() :])
+    return replies
 
 
-def _timed(line: str, replies: list[Reply]) -> list[Reply]:
+def _timed(line: str, replies: list[Reply], place: str | None) -> list[Reply]:
     from bounceml.parsing import times  # a pasted reply need not pay for it
 
     when = times.of_line(line)
-    return [reply._replace(time=when) for reply in replies] if when else replies
+    return [reply._replace(source=place, time=when) for reply in replies]
 
 
 def _of_another_program(message: str) -> list[Reply]:
@@ -169,15 +174,15 @@ def read_log(file: BinaryIO, source: str | None, _column: str | None = None) -> 
         if len(line) > _MAX_LINE:
             yield Reply("", source=place, error=f"{place or f'line {number}'}: longer than {_MAX_LINE} characters; it was not read")
             continue
-        replies = read_line(line)
+        replies = _untimed(line)
         if replies is None and not is_log and line:
             replies = [Reply(line)]
         foreign += replies is None and bool(line)
-        for reply in memory.complete(line, replies or []):
+        for reply in memory.complete(line, _timed(line, replies, place) if replies else []):
             if reply.error:
                 yield reply._replace(source=place, error=f"{place or f'line {number}'}: {reply.error}")
             elif reply.outcome != "unknown" or not is_log:
-                yield reply._replace(source=place)
+                yield reply if reply.source == place else reply._replace(source=place)
     if foreign:
         import logging  # 5 ms that a pasted line need not pay
 

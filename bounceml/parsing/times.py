@@ -67,7 +67,7 @@ def of_line(line: str, now: datetime | None = None) -> str | None:
     '2024-05-01T12:00:00'
     """
     if found := _STAMP.match(line):
-        return iso(found[1] + (found[2] or ""))
+        return _of_second(found[1][:19], found[2] or "")
     if (found := _SYSLOG.match(line)) and found[1] in _MONTHS:
         today = (now or datetime.now()).date()
         return _dated(_MONTHS[found[1]], int(found[2]), found[3], found[4], (today + timedelta(days=1)).isoformat())
@@ -77,6 +77,11 @@ def of_line(line: str, now: datetime | None = None) -> str | None:
 
 
 @lru_cache(4096)  # a log repeats its seconds
+def _of_second(second: str, zone: str) -> str | None:
+    return iso(second + zone)
+
+
+@lru_cache(4096)
 def _dated(month: int, day: int, year: str | None, clock: str, tomorrow: str) -> str | None:
     """The last time of that name before the end of tomorrow: clocks differ."""
     latest = int(tomorrow[:4])

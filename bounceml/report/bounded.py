@@ -26,8 +26,10 @@ class Tally:
         cause = (category, action)
         self._causes[cause] = self._causes.get(cause, 0) + 1
         if time:
-            self.first = min(self.first or time, time)
-            self.last = max(self.last or time, time)
+            if self.first is None or time < self.first:
+                self.first = time
+            if self.last is None or time > self.last:
+                self.last = time
 
     @property
     def cause(self) -> tuple[str, str]:
