@@ -315,7 +315,7 @@ def test_both_languages_have_the_same_words() -> None:
 
 def test_a_chinese_page_is_chinese(classifier: Classifier) -> None:
     written = rendered(summary(classifier, [Reply(FULL, recipient="joe@example.com", time="2026-11-03T00:00:00")]), "zh")
-    remedy = tables.taxonomy().categories["mailbox_full"].remedy["zh"]
+    remedy = tables.audience_texts()["admin"]["mailbox_full"].remedy["zh"]
     for words in ("退信分析报告", remedy, "软退信", "稍后重试", 'lang="zh-CN"'):
         assert words in written
     assert "Mailbox" not in written

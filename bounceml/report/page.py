@@ -70,7 +70,6 @@ def render(summary: dict[str, Any], lang: str, earlier: dict[str, Any] | None, c
         The files that stand beside the page.
 
     """
-    taxonomy = tables.taxonomy()
     script = _asset("report.js")
     return _TEMPLATES.get_template("report.html").render(
         report=summary,
@@ -78,7 +77,8 @@ def render(summary: dict[str, Any], lang: str, earlier: dict[str, Any] | None, c
         lang=lang,
         t=texts()[lang],
         kinds=KINDS,
-        categories=taxonomy.categories,
+        categories=tables.taxonomy().categories,
+        remedies=tables.audience_texts()["admin"],
         todo=[row for row in summary["causes"]["rows"] if row["name"] != "unknown"][:_TODO],
         new=[row for row in summary["templates"]["rows"] if row["new"]],
         shown=_SHOWN,
