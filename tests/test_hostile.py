@@ -262,6 +262,8 @@ HEADS = ["", "550 5.1.1 ", "Nov  3 10:00:00 mx postfix/smtp[7]: 4F2A91C0: to=<jo
 
 
 def judged(given: str) -> None:
+    for remembered in (text._seen, text._masked, text._of_template):
+        remembered.cache_clear()
     reading = text.read(Reply(given))
     list(rules.rule_votes(reading.template))
     list(rules.provider_votes(reading.named))

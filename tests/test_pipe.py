@@ -10,6 +10,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections import Counter
@@ -99,10 +100,19 @@ class Server(NamedTuple):
         return Counter((row["recipient"], row["outcome"]) for row in (rows(path) if path.is_file() else []))
 
 
+PATH = f"{ROOT}:{sysconfig.get_path('purelib')}"  # what bounceml needs, for a user who cannot enter our environment
+
+
 def _python() -> str | None:
     """Return a Python that the mail server's user may run; one in somebody's home is none."""
     for python in (sys.executable, "/usr/bin/python3"):
-        command = ["env", f"PYTHONPATH={ROOT}", python, "-c", "import bounceml.cli, sys; sys.exit(sys.version_info < (3, 11))"]
+        command = [
+            "env",
+            f"PYTHONPATH={PATH}",
+            python,
+            "-c",
+            "import bounceml.cli, chardet, rapidfuzz, sys; sys.exit(sys.version_info < (3, 11))",
+        ]
         try:
             if not subprocess.run(command, user=USER, cwd="/", capture_output=True, check=False).returncode:
                 return python
@@ -130,7 +140,7 @@ def server() -> Iterator[Server]:
         folder.mkdir()
         shutil.chown(folder, owner)
     program = base / "bounceml"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {python} -m bounceml "$@"\n')
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={PATH} exec {python} -m bounceml "$@"\n')
     program.chmod(0o755)
     shutil.move(script(home, str(program)), base / "bounceml-pipe")
     service = snippet("/etc/postfix/master.cf").replace("user=bounceml", f"user={USER}").replace("/usr/local/bin", str(base))
