@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from bounceml import artefact, decide, details, explain, rules, tables, text
 from bounceml.errors import DataError, UsageError
@@ -13,7 +13,7 @@ from bounceml.model import Model
 from bounceml.tables import Rule
 from bounceml.tables import policy as policies
 from bounceml.tables.policy import PolicyTable
-from bounceml.values import Decision, Explanation, Reading, Reply, Score, Thresholds, Verdict, Voice, Vote
+from bounceml.values import Decision, Explanation, Finding, Reading, Reply, Score, Thresholds, Verdict, Voice, Vote
 
 _PLAIN = Voice()
 _REMEMBERED = 8192  # wordings whose verdicts are kept, 30 MB: a stream, or a report on many recipients, repeats a few thousand
@@ -33,6 +33,16 @@ def judge(scores: list[Score], reading: Reading, thresholds: Thresholds, own: Vo
         reading.has_words,
     )
     return decide.expired(decision, thresholds) if reading.expired or reading.outcome == "expired" else decision
+
+
+class _Wording(NamedTuple):
+    """What is known of a wording. ``alone`` says that its replies may tell something of their own, or stand in another relation."""
+
+    reading: Reading
+    decision: Decision
+    shared: Verdict
+    tells: bool
+    alone: bool
 
 
 class Classifier:
@@ -61,16 +71,11 @@ class Classifier:
         if voice.audience not in tables.AUDIENCES:
             raise UsageError(f"no texts for audience {voice.audience!r}; choose one of {', '.join(tables.AUDIENCES)}")
         self.model = model
-        self._on_wording = lru_cache(_REMEMBERED)(self._judged)
+        self._of_wording = lru_cache(_REMEMBERED)(self._judged)
         self.thresholds = thresholds
         self.voice = voice
         self.policy = policy or policies.default()
         self.rules = rules
-        self._own_vote: Callable[[str], Vote | None] = lambda template: None
-        if rules:
-            from bounceml import own_rules  # it takes 3 ms of each start, and few have rules
-
-            self._own_vote = partial(own_rules.first_vote, rules)
 
     @classmethod
     def load(
@@ -134,34 +139,51 @@ class Classifier:
 
     def classify(self, reply: Reply | str, explained: bool = False) -> Verdict:
         """Return the verdict on one reply; with ``explained``, the words that moved the model are in its evidence."""
-        if isinstance(reply, str):
-            reply = Reply(reply)
+        return self.find(Reply(reply) if isinstance(reply, str) else reply, explained).verdict()
+
+    def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
+        """Yield a verdict for each reply, in order."""
+        for reply in replies:
+            yield self.find(reply, explained).verdict()
+
+    def find(self, reply: Reply, explained: bool = False) -> Finding:
+        """Return a reply with what its verdict shares with others of its wording; ``explained`` is as in ``classify``."""
         if reply.error is not None:
-            return self._labelled(explain.unreadable(reply, self.voice, self.model.name), None)
-        reading = text.read(reply)
-        decision, shared, tells = self._on_wording(reading[1:])
-        verdict = explain.verdict(reply, reading.text, shared, self.voice.lang, tells)
-        if not explained:
-            return verdict
+            shared = explain.unreadable(reply, self.voice, self.model.name)
+            return Finding(reply, self._labelled(shared, None), "")
+        found = self._of_wording(words := text.wording(reply.text), reply.outcome, reply.status)
+        if found.alone:
+            if text.may_relate(found.reading) and (between := text.relations(text.judged(reply.text), reply.recipient)):
+                found = self._of_wording(words, reply.outcome, reply.status, between)
+            found = found._replace(shared=explain.own(reply, found.shared, self.voice.lang, found.tells))
+        if explained:
+            found = found._replace(shared=self._explained(reply, found))
+        return Finding(reply, found.shared, found.reading.template)
+
+    def _judged(self, wording: str, outcome: str, status: str | None, relations: str = "") -> _Wording:
+        reading = text.reading(wording, outcome, status, relations)
+        own = next(rules.own_votes(self.rules or (), reading.template), None)
+        decision = judge(self.model.scores(reading.template), reading, self.thresholds, own)
+        shared = explain.general(reading, decision, self.thresholds, self.voice, self.model.name, self.policy)
+        tells = details.may_tell(reading.template, decision.category)
+        alone = tells or decision.category in decide.MISTYPED or text.may_relate(reading)
+        return _Wording(reading, decision, self._labelled(shared, decision), tells, alone)
+
+    def _labelled(self, shared: Verdict, decision: Decision | None) -> Verdict:
+        """The same with the label of the user's rule that decided, where the user has rules."""
+        if self.rules is None:
+            return shared
+        by = {item.by for item in decision.evidence} if decision else ()
+        return shared._replace(user_label=next((rule.label for rule in self.rules if rule.id in by), ""))
+
+    def _explained(self, reply: Reply, found: _Wording) -> Verdict:
         from bounceml import evidence
 
+        reading, decision, shared = found.reading, found.decision, found.shared
         weights = self.model.explained(reading.template) if decision.decided_by == "model" else None
         words = evidence.of_model(weights, decision.category) if weights else ()
-        return verdict._replace(evidence=words + verdict.evidence, told=evidence.told(reply, reading, decision, weights, self.rules or ()))
-
-    def _judged(self, wording: tuple[Any, ...]) -> tuple[Decision, Verdict, bool]:
-        """Return the decision on a wording, what its verdicts share, and whether its replies may tell more."""
-        reading = Reading("", *wording)
-        decision = judge(self.model.scores(reading.template), reading, self.thresholds, self._own_vote(reading.template))
-        shared = explain.general(reading, decision, self.thresholds, self.voice, self.model.name, self.policy)
-        return decision, self._labelled(shared, decision), details.may_tell(reading.template, decision.category)
-
-    def _labelled(self, verdict: Verdict, decision: Decision | None) -> Verdict:
-        """The verdict with the label of the user's rule that decided, where the user has rules."""
-        if self.rules is None:
-            return verdict
-        by = {item.by for item in decision.evidence} if decision else ()
-        return verdict._replace(user_label=next((rule.label for rule in self.rules if rule.id in by), ""))
+        told = evidence.told(reply, reading, decision, weights, self.rules or ())
+        return shared._replace(evidence=words + shared.evidence, told=told)
 
     def explained(self, reply: Reply | str) -> Explanation:
         """Return the weight of each word of a reply for every category: all that the model's probabilities are made of.
@@ -175,8 +197,3 @@ class Classifier:
 
         """
         return self.model.explained(text.read(Reply(reply) if isinstance(reply, str) else reply).template)
-
-    def classify_all(self, replies: Iterable[Reply], explained: bool = False) -> Iterator[Verdict]:
-        """Yield a verdict for each reply, in order."""
-        for reply in replies:
-            yield self.classify(reply, explained)

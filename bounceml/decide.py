@@ -9,6 +9,8 @@ from bounceml.values import Category, Codes, Decision, Evidence, Policy, Score, 
 UNKNOWN = "unknown"
 NO_BOUNCE = "not_a_bounce"
 QUEUE_EXPIRED = "queue_expired"
+ADDRESS_SYNTAX = "address_syntax"
+MISTYPED = frozenset((ADDRESS_SYNTAX, "host_unknown", "no_mx", "connection_refused"))  # what a mistyped address comes back with
 # Outcomes (RFC 3464 section 2.3.3 and ours) by which a report itself says that nothing failed, or that something did.
 NO_FAILURE = frozenset(("delivered", "relayed", "expanded", NO_BOUNCE))
 _FAILURE = frozenset(("failed", "delayed", "expired"))

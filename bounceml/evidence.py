@@ -76,7 +76,7 @@ def in_reply(reply: str, reading: Reading) -> list[Span | None]:
     What is lost on the way, as the codes of further lines, is skipped: each word is looked for behind the one before it.
     """
     given = list(_characters(reply))
-    words = reading.text.split()
+    words = text.judged(reply).split()
     origins = [
         None if place is None else (given[place][1], given[place][1] + 1)
         for place in _found(words, "".join(character for character, _ in given), 0)

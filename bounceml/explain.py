@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from bounceml import decide, details, tables
+from bounceml import decide, details, tables, text
 from bounceml.tables import policy as policies
 from bounceml.tables.policy import PolicyTable
-from bounceml.values import FIELDS, Category, Codes, Decision, DocumentedRow, Reading, Reply, Score, Texts, Thresholds, Verdict, Voice
+from bounceml.values import Category, Codes, Decision, DocumentedRow, Reading, Reply, Score, Texts, Thresholds, Verdict, Voice
 
 # "check the address and try again" asks for a correction, not for patience.
 _TRY_AGAIN = re.compile(
@@ -18,7 +19,6 @@ _TRY_AGAIN = re.compile(
 
 
 _BETWEEN = {"en": " ", "zh": ""}  # sentences
-_MISTYPED = frozenset(("address_syntax", "host_unknown", "no_mx", "connection_refused"))  # what a mistyped address comes back with
 
 
 def _try_again(template: str) -> bool:
@@ -51,7 +51,7 @@ def general(reading: Reading, decision: Decision, thresholds: Thresholds, voice:
     Parameters
     ----------
     reading
-        Of any of them; its ``text`` is not looked at.
+        Of any of them.
     decision
         On that wording.
     thresholds, policy
@@ -100,19 +100,13 @@ def general(reading: Reading, decision: Decision, thresholds: Thresholds, voice:
     )
 
 
-_OWN = FIELDS.index("reply") + 1  # the fields in front, of the reply itself
-_CARRIED = Verdict._fields.index("columns")  # and with "time", two behind those of the contract
-
-
-def verdict(reply: Reply, text: str, shared: Verdict, lang: str, tells: bool) -> Verdict:
-    """Return the verdict on one reply: what its wording shares, and what it tells of its own.
+def own(reply: Reply, shared: Verdict, lang: str, tells: bool) -> Verdict:
+    """Return what the verdict on one reply shares with others, and what the reply tells besides; the same, where it tells nothing.
 
     Parameters
     ----------
     reply
         As it was received.
-    text
-        The same, normalised.
     shared
         What ``general`` returned for its wording.
     lang
@@ -121,29 +115,31 @@ def verdict(reply: Reply, text: str, shared: Verdict, lang: str, tells: bool) ->
         Whether there may be details, see ``details.may_tell``.
 
     """
-    front = (reply.id, reply.source, reply.recipient, reply.original_recipient, reply.text)
-    own = Verdict._make((*front, *shared[_OWN:_CARRIED], reply.columns, reply.time, *shared[_CARRIED + 2 :]))
     if tells:
-        told = details.find(text, own.category, lang, own.permanence == "permanent")
+        told = details.find(text.judged(reply.text), shared.category, lang, shared.permanence == "permanent")
         if told != details.NOTHING:
-            cause = _BETWEEN[lang].join((own.cause, *told.cause))
-            remedy = _BETWEEN[lang].join((own.remedy, *told.remedy))
-            own = own._replace(cause=cause, remedy=remedy, retry_after=told.retry_after, blocklist=told.blocklist)
-    if own.category in _MISTYPED:
+            shared = _detailed(shared, told, lang)
+    if shared.category in decide.MISTYPED:
         from bounceml import suggest  # 10 ms that other verdicts need not pay
 
-        correction = suggest.correct(reply, own.category)
+        correction = suggest.correct(reply, shared.category)
         if correction.meant:
-            own = own._replace(suggestion=correction.meant, who_acts="sender", action="fix_address")
+            shared = shared._replace(suggestion=correction.meant, who_acts="sender", action="fix_address")
         if correction.illegal:
-            own = own._replace(evidence=own.evidence + correction.illegal)
-    return own
+            shared = shared._replace(evidence=shared.evidence + correction.illegal)
+    return shared
+
+
+@lru_cache(1024)  # a limit or a blocklist is told again and again, and whoever writes the verdicts knows them again
+def _detailed(shared: Verdict, told: details.Details, lang: str) -> Verdict:
+    cause = _BETWEEN[lang].join((shared.cause, *told.cause))
+    remedy = _BETWEEN[lang].join((shared.remedy, *told.remedy))
+    return shared._replace(cause=cause, remedy=remedy, retry_after=told.retry_after, blocklist=told.blocklist)
 
 
 def unreadable(reply: Reply, voice: Voice, model: str) -> Verdict:
-    """Return the row of an input that could not be read: ``unknown``, with the error."""
-    empty = Reading("", "", Codes(None, None), expired=False, has_words=False, outcome=reply.outcome)
+    """Return what the row of an input that could not be read has behind its own fields: ``unknown``, with the error."""
+    empty = Reading("", Codes(None, None), expired=False, has_words=False, outcome=reply.outcome)
     nobody = Decision(decide.UNKNOWN, 0.0, "nobody", (), ())
     shared = general(empty, nobody, Thresholds(1.0, 1.0, 0.0, 0.0), voice, model, policies.default())
-    shared = shared._replace(error=reply.error, scheme_label="" if voice.scheme else None)
-    return verdict(reply, "", shared, voice.lang, tells=False)
+    return shared._replace(error=reply.error, scheme_label="" if voice.scheme else None)

@@ -1,6 +1,6 @@
 """A user's own rules: a file of the form of rules.toml, each rule checked before the first reply is read.
 
-A rule sees the first ``LONGEST`` characters of a template, and a pattern that could take more than ``MOST_STEPS`` there is refused.
+A rule sees the first ``rules.LONGEST`` characters of a template, and a pattern that could take more than ``MOST_STEPS`` there is refused.
 """
 
 from __future__ import annotations
@@ -11,21 +11,13 @@ from typing import Any
 
 from bounceml import backtracking, tables, text
 from bounceml.errors import DataError
+from bounceml.rules import LONGEST, own_votes
 from bounceml.tables import Rule
-from bounceml.values import Evidence, Reply, Vote
+from bounceml.values import Reply
 
-LONGEST = 2000  # characters; a reply has some hundred
 MOST_STEPS = 100_000_000  # about a second: ``re`` takes 90 to 200 million steps in one (measured with gaps of 40 to 200 characters)
 _NEEDED = ("id", "category", "pattern", "hit", "miss")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
-def first_vote(rules: tuple[Rule, ...], template: str) -> Vote | None:
-    """Return the vote of the first rule that hits the template, or None."""
-    for rule in rules:
-        if match := re.search(rule.pattern, template[:LONGEST], re.IGNORECASE):
-            return Vote(rule.category, Evidence(match[0], rule.id, 1.0))
-    return None
 
 
 def read(path: Path) -> tuple[Rule, ...]:
@@ -93,10 +85,10 @@ def _check_pattern(pattern: str, where: str) -> None:
 def _check_proof(rule: Rule, rules: tuple[Rule, ...], where: str) -> None:
     """Make sure that a rule, asked behind those before it, hits its ``hit`` and leaves its ``miss`` alone."""
     hit, miss = (text.read(Reply(given)).template for given in (rule.hit, rule.miss))
-    if not first_vote((rule,), hit):
+    if not any(own_votes((rule,), hit)):
         raise DataError(f"{where}: its pattern misses its hit, which reads {hit[:LONGEST]!r}")
-    if first_vote((rule,), miss):
+    if any(own_votes((rule,), miss)):
         raise DataError(f"{where}: its pattern hits its miss, which reads {miss[:LONGEST]!r}")
-    vote = first_vote(rules, hit)
+    vote = next(own_votes(rules, hit), None)
     if vote and vote.evidence.by != rule.id:
         raise DataError(f"{where}: its hit is hit by {vote.evidence.by!r} before; put it in front of that, or give it another hit")

@@ -81,9 +81,8 @@ def example_of(reply: Reply) -> str:
 
     A status that only the report gives stands before it, as the model saw it there.
     """
-    reading = text.read(reply)
-    status = f"{reading.codes.status} " if reading.codes.status and reading.codes.status not in reading.text else ""
-    return status + anonymous.reply(reading.text[:_LONGEST], reply.recipient)
+    given, status = text.judged(reply.text), text.read(reply).codes.status
+    return (f"{status} " if status and status not in given else "") + anonymous.reply(given[:_LONGEST], reply.recipient)
 
 
 class Wordings:

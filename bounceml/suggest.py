@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from bounceml import tables
+from bounceml import decide, tables
 from bounceml.tables import MailDomain
 from bounceml.values import Evidence, Reply
-
-SYNTAX = "address_syntax"
-CATEGORIES = frozenset((SYNTAX, "host_unknown", "no_mx", "connection_refused"))  # what a mistyped address comes back with
 
 _LOOKED_AT = 4096  # characters of a reply; a server names the address at its front
 _LONGEST = 320  # characters of an address: 64, "@" and 255 (RFC 5321 section 4.5.3.1)
@@ -48,11 +45,11 @@ def correct(reply: Reply, category: str) -> Correction:
     '＠'
 
     """
-    if category not in CATEGORIES:
+    if category not in decide.MISTYPED:
         return NOTHING
     illegal: tuple[Evidence, ...] = ()
     for written in _written(reply, category):
-        if category == SYNTAX:
+        if category == decide.ADDRESS_SYNTAX:
             illegal = illegal or tuple(Evidence(found, "address", 1.0) for found in dict.fromkeys(_ILLEGAL.findall(written)))
         if meant := address(written):
             return Correction(meant, illegal)
@@ -77,7 +74,7 @@ def _written(reply: Reply, category: str) -> Iterator[str]:
     """The addresses that the reply may be about, then the hosts, as written; the recipient alone where it is known."""
     if given := reply.recipient or reply.original_recipient:
         if any(at in given for at in f"{_AT}#"):
-            yield given[:_LONGEST] if category == SYNTAX else _bare(given[:_LONGEST])
+            yield given[:_LONGEST] if category == decide.ADDRESS_SYNTAX else _bare(given[:_LONGEST])
         return
     text = reply.text[:_LOOKED_AT]
     if _SENDER_STATUS.search(text):
@@ -90,7 +87,7 @@ def _written(reply: Reply, category: str) -> Iterator[str]:
         if any(at in token for at in _AT) and len(token) <= _LONGEST and not _OF_SENDER.search(before):
             yield _out_of_sentence(token)
         before = f"{before[-20:]} {token}"
-    if category != SYNTAX:
+    if category != decide.ADDRESS_SYNTAX:
         yield from _HOST.findall(text)
 
 

@@ -32,6 +32,7 @@ _CONTINUATION = re.compile(r"(?<=\S)\s*(?:\r?\n|\s)\s*([245]\d\d)-(?:[245]\.\d{1
 _LAST_LINE = re.compile(r"\s*\r?\n\s*([245]\d\d)[ ](?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
 _MANY_BLANKS = re.compile(r"\s{20,}")  # the two above look from each of them to the last
 _FIRST_CODE = re.compile(r"([245]\d\d)-(?=\S| )")
+_HIDDEN_END = "rotected]"  # of the blank-separated parts of such a text, the one that shows it
 _BLANKS = re.compile(r"\s+")
 
 
@@ -69,7 +70,7 @@ STEPS = (_one_form, _hidden_addresses, _join_lines, _single_blanks)
 
 def _is_plain(text: str) -> bool:
     """Say whether a text is surely as the steps leave it, but for blanks around it; most lines of a log are."""
-    return text.isascii() and text.isprintable() and "  " not in text and "rotected]" not in text.lower() and not _FIRST_CODE.search(text)
+    return text.isascii() and text.isprintable() and "  " not in text and _HIDDEN_END not in text.lower() and not _FIRST_CODE.search(text)
 
 
 def normalise(text: str) -> str:
@@ -271,67 +272,101 @@ def origins(token: str) -> list[Span]:
 # ASCII, so that a code ends where Chinese begins: "错误代码HL:REP该IP". Microsoft's "AS(42003)" is the only kind with brackets.
 _CODE_LIKE = re.compile(r"AS\(\d+\)|[A-Za-z0-9][\w:#.-]*\w", re.ASCII)
 
+# What no normalised text has, behind the mark of a token: a provider's own code, or that the steps may change the token.
+_CODE, _CHANGES = "\0", "\1"
+_NAMED = re.compile(rf"{_CODE}([^{_CODE}{_CHANGES} ]+)")
+
 
 @lru_cache(maxsize=65536)
-def _seen(token: str) -> tuple[str, tuple[str, ...]]:
-    """Return the mark of a token and the providers' own codes in it."""
-    return mark(token), tuple(filter(tables.provider_codes().__contains__, _CODE_LIKE.findall(token)))
+def _seen(token: str) -> str:
+    """Return the mark of a token, and behind it the providers' own codes in it, or that normalising may change it."""
+    named = filter(tables.provider_codes().__contains__, _CODE_LIKE.findall(token))
+    changes = _CHANGES if _FIRST_CODE.search(f"{token} ") or _HIDDEN_END in token.lower() else ""
+    return _CODE.join([mark(token), *named]) + changes
 
 
 _CONNECTED = re.compile(r"\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 _DOMAIN = re.compile(r"@([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
 
 
-def relations(text: str, recipient: str | None) -> Iterator[str]:
-    """Yield what stands between the parts of a reply and is lost by masking.
+def relations(text: str, recipient: str | None) -> str:
+    """Return what stands between the parts of a normalised reply and is lost by masking.
 
     ``rel:host=domain``: the host connected to is the recipient's own domain, so no mail exchanger was found.
     """
     connected = _CONNECTED.search(text)
     domain = _DOMAIN.search(recipient or text)
-    if connected and domain and connected[1].lower() == domain[1].lower():
-        yield "rel:host=domain"
-
-
-def mask(text: str) -> str:
-    """Return a normalised reply with every token as its mark.
-
-    >>> mask("host mx.example.net[192.0.2.1] said: 552 Too big: 7372800 bytes")
-    'host <host><ip> said: 552 too big: <num> bytes'
-    """
-    return " ".join(map(mark, text.split()))
+    return "rel:host=domain" if connected and domain and connected[1].lower() == domain[1].lower() else ""
 
 
 _MAX_TEXT = 16_384  # characters that are judged; a reply has some hundred, and all that is judged of a notice some thousand
+_LONG = 2000  # characters; texts beyond it are remembered apart, a few, as thousands of them would fill the memory
+
+
+def judged(given: str) -> str:
+    """Return the part of a reply's text that is judged, normalised."""
+    return normalise(given[:_MAX_TEXT])
+
+
+def wording(given: str) -> str:
+    """Return all that the words of a reply tell, as one string: the marks of its tokens, and the providers' own codes in them.
+
+    Replies of one wording differ in nothing that a verdict on them is decided by, but for what the input reports and for
+    ``relations``. This is the inner loop of a stream: a look-up for each token, and no more where normalising changes nothing.
+    """
+    if len(given) > _LONG:
+        return _long_wording(given)
+    if given.isascii() and given.isprintable():
+        found = " ".join(map(_seen, given.split()))
+        if _CHANGES not in found:
+            return found
+    return _wording(given)
+
+
+def _wording(given: str) -> str:
+    return " ".join(map(_seen, judged(given).split())).replace(_CHANGES, "")
+
+
+_long_wording = lru_cache(256)(_wording)  # a report on many recipients repeats what befell them
+
+
+def reading(wording: str, outcome: str = "unknown", status: str | None = None, relations: str = "") -> Reading:
+    """Make replies of one wording ready to judge: unwrapped, their codes found.
+
+    Parameters
+    ----------
+    wording
+        What ``wording`` returned.
+    outcome, status
+        What the input reports; its status stands in where the text has no enhanced code.
+    relations
+        What ``relations`` returned.
+
+    """
+    masked = _NAMED.sub("", wording)
+    template, expired = _unwrap(masked)
+    expired = expired or bool(_EXPIRED.search(masked))
+    own = codes(template)
+    has_words = bool(_WORD.search(template))
+    if relations:
+        template = f"{template} {relations}"
+    if own.status is None and status:
+        own = Codes(own.reply_code, status)
+        template = f"{status} {template}"
+    return Reading(template, own, expired, has_words, outcome, tuple(_NAMED.findall(wording)))
+
+
+def may_relate(reading: Reading) -> bool:
+    """Say whether replies of this wording may have ``relations``."""
+    return "connect" in reading.template
 
 
 def read(reply: Reply) -> Reading:
-    """Make a reply ready to judge: normalised, masked, unwrapped, its codes found.
-
-    A report's own Status field stands in where the text has no enhanced code.
-    """
-    text, masked, named = _masked(reply.text[:_MAX_TEXT])
-    template, codes, expired, has_words, connects = _of_template(masked)
-    if connects:
-        template = " ".join((template, *relations(text, reply.recipient)))
-    if codes.status is None and reply.status:
-        codes = Codes(codes.reply_code, reply.status)
-        template = f"{reply.status} {template}"
-    return Reading(text, template, codes, expired, has_words, reply.outcome, named)
-
-
-@lru_cache(256)  # a report on many recipients repeats what befell them
-def _masked(given: str) -> tuple[str, str, tuple[str, ...]]:
-    text = normalise(given)
-    seen = [_seen(token) for token in text.split()]
-    return text, " ".join([found[0] for found in seen]), tuple([name for found in seen if found[1] for name in found[1]])
-
-
-@lru_cache(8192)
-def _of_template(masked: str) -> tuple[str, Codes, bool, bool, bool]:
-    """Return the unwrapped template, its codes, whether it tells of an expired message, has words, and may have relations."""
-    template, expired = _unwrap(masked)
-    return template, codes(template), expired or bool(_EXPIRED.search(masked)), bool(_WORD.search(template)), "connect" in template
+    """Make one reply ready to judge."""
+    found = reading(words := wording(reply.text), reply.outcome, reply.status)
+    if may_relate(found) and (between := relations(judged(reply.text), reply.recipient)):
+        return reading(words, reply.outcome, reply.status, between)
+    return found
 
 
 # --- tokens and features ----------------------------------------------------------------------------------------

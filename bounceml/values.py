@@ -48,10 +48,8 @@ class Reading(NamedTuple):
 
     ``expired`` tells that the message waited in a queue until its time ran out; ``has_words`` that the template holds
     more than codes and marks; ``outcome`` is what the report states, as in ``Reply``; ``named`` are the providers' own codes.
-    Behind ``text`` stands all that replies of one wording have in common, and all that the cause is decided by.
     """
 
-    text: str
     template: str
     codes: Codes
     expired: bool
@@ -263,6 +261,30 @@ class Verdict(NamedTuple):
 
 FIELDS = Verdict._fields[: -len(Verdict._field_defaults)]  # those of the contract
 LABELS = ("scheme_label", "user_label")
+OWN = FIELDS.index("reply") + 1  # the fields in front are the reply's own
+_COLUMNS = Verdict._fields.index("columns")  # and so are this one and the next
+
+
+class Finding(NamedTuple):
+    """A reply and the verdict on its wording, which many replies share: their own fields are empty there.
+
+    ``template`` is what the model and the rules saw of it.
+    """
+
+    reply: Reply
+    shared: Verdict
+    template: str
+
+    @property
+    def own(self) -> tuple[str | None, ...]:
+        """The fields of the verdict that are the reply's own, the first ``OWN``."""
+        reply = self.reply
+        return (reply.id, reply.source, reply.recipient, reply.original_recipient, reply.text)
+
+    def verdict(self) -> Verdict:
+        """Return the verdict on this reply."""
+        reply, shared = self.reply, self.shared
+        return Verdict._make((*self.own, *shared[OWN:_COLUMNS], reply.columns, reply.time, *shared[_COLUMNS + 2 :]))
 
 
 def carried_name(name: str, columns: Container[str] = ()) -> str:

@@ -262,13 +262,13 @@ HEADS = ["", "550 5.1.1 ", "Nov  3 10:00:00 mx postfix/smtp[7]: 4F2A91C0: to=<jo
 
 
 def judged(given: str) -> None:
-    for remembered in (text._seen, text._masked, text._of_template):
+    for remembered in (text._seen, text._long_wording):
         remembered.cache_clear()
     reading = text.read(Reply(given))
     list(rules.rule_votes(reading.template))
     list(rules.provider_votes(reading.named))
     for category in tables.taxonomy().categories:
-        details.find.__wrapped__(reading.text, category, "en", False)
+        details.find.__wrapped__(text.normalise(given), category, "en", False)
 
 
 WORK: dict[str, Callable[[str], object]] = {

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bounceml import Classifier, Reply, backtracking, output, own_rules
+from bounceml import Classifier, Reply, backtracking, output, own_rules, rules
 from bounceml.cli import main
 from bounceml.errors import DataError
 from bounceml.writers import WRITERS
@@ -253,5 +253,5 @@ def test_the_bound_holds(pattern: str, end: str) -> None:
 def test_a_rule_sees_the_beginning_of_a_text_only(own: Path) -> None:
     (rule, _) = own_rules.read(own)
     words = "held in quarantine by legal policy"
-    assert own_rules.first_vote((rule,), "x" * (own_rules.LONGEST - len(words)) + words)
-    assert not own_rules.first_vote((rule,), "x" * own_rules.LONGEST + words)
+    assert any(rules.own_votes((rule,), "x" * (rules.LONGEST - len(words)) + words))
+    assert not any(rules.own_votes((rule,), "x" * rules.LONGEST + words))

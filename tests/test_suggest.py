@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from bounceml import Classifier, Reply, suggest, tables
+from bounceml import Classifier, Reply, decide, suggest, tables
 from bounceml.cli import main
 
 CASES = Path(__file__).parent / "cases"
 TYPOS = list(csv.DictReader((CASES / "typos.csv").read_text(encoding="utf-8").splitlines()))
 VALID = list(csv.DictReader((CASES / "valid_domains.csv").read_text(encoding="utf-8").splitlines()))
-ROUTE = suggest.CATEGORIES - {suggest.SYNTAX}
+ROUTE = decide.MISTYPED - {decide.ADDRESS_SYNTAX}
 
 
 def test_of_300_typos_95_in_100_are_corrected() -> None:

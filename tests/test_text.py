@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bounceml import text
+from bounceml import tables, text
 from bounceml.values import Reading, Reply
 
 
@@ -145,13 +147,19 @@ def test_normalising_twice_changes_nothing(anything: str) -> None:
     assert text.normalise(once) == once
 
 
-@given(st.text(max_size=300))
-def test_a_token_marks_the_same_wherever_it_stands(anything: str) -> None:
-    tokens = text.normalise(anything).split()
-    assert text.mask(" ".join(tokens)) == " ".join(text.mark(token) for token in tokens)
+PIECES = [
+    *("550", "550-", "550 ", "5.1.1", " ", "  ", "\n", "\r\n", "\t", "\x0b", "x", "é", "\0", "\1", "ａ"),
+    *("[email protected]", "[Email Protected]", "HL:ICC", "AS(42003)", "<joe@example.com>", "mx.example.net[192.0.2.1]", "-", " said: "),
+]
 
 
-PIECES = ["550", "550-", "550 ", "5.1.1", " ", "  ", "\n", "\r\n", "\t", "[email protected]", "[Email Protected]", "x", "é", "\0", "ａ"]
+@given(st.lists(st.sampled_from(PIECES)).map("".join) | st.text(max_size=60), st.booleans())
+def test_a_wording_holds_the_marks_of_the_normalised_tokens(anything: str, long: bool) -> None:
+    given = anything + " x" * 2000 * long
+    reading = text.read(Reply(given))
+    marks = " ".join(map(text.mark, text.normalise(given).split()))
+    assert re.sub("\0[^ ]+", "", text.wording(given)) == marks
+    assert set(reading.named) == {name for name in text._CODE_LIKE.findall(text.normalise(given)) if name in tables.provider_codes()}
 
 
 @given(st.lists(st.sampled_from(PIECES)).map("".join) | st.text(max_size=60))

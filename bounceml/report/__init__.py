@@ -26,7 +26,8 @@ def figures(replies: Iterable[Reply], classifier: Classifier) -> Figures:
         if reply.outcome in decide.NO_FAILURE and reply.error is None:
             found.add_success(reply)
         else:
-            found.add(reply, classifier.classify(reply), "" if reply.error else text.read(reply).template)
+            judged = classifier.find(reply)
+            found.add(reply, judged.verdict(), judged.template)
     return found
 
 
