@@ -12,16 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bounceml import __version__
 from bounceml.errors import BouncemlError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from bounceml.values import Verdict
+    from bounceml.work import Part
 
 _Item = TypeVar("_Item")
 
@@ -74,6 +74,7 @@ _EXAMPLES = """examples:
   bounceml predict bounces.mbox --rules rules.toml --to csv -o verdicts.csv
   bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
   bounceml predict bounce.eml --audience admin
+  bounceml predict mail.log.gz --jobs 4 --to jsonl -o verdicts.jsonl
   journalctl -u app | bounceml predict --to jsonl -
 """
 
@@ -90,6 +91,13 @@ def _probability(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} is not a probability; give a number from 0 to 1")
     return value
+
+
+def _count(text: str) -> int:
+    """A number of processes."""
+    if text.isdecimal():
+        return int(text) or os.cpu_count() or 1
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; give one from 1, or 0 for as many as there are cores")
 
 
 def _imap_done(text: str) -> str:
@@ -110,6 +118,20 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=columns - 2)
 
 
+def _add_inputs(parser: argparse.ArgumentParser, metavar: str, what: str) -> None:
+    parser.add_argument("inputs", nargs="*", metavar=metavar, help=what)
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
+    )
+    parser.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+
+
+def _add_own(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
+    parser.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bounceml", description="Why did this mail bounce, and what should happen next?", formatter_class=_Help
@@ -124,13 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=_Help,
     )
-    predict.add_argument(
-        "inputs", nargs="*", metavar="TEXT | PATH | imap://", help="a reply, a file, a folder or a mailbox; - or nothing: standard input"
-    )
-    predict.add_argument(
-        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
-    )
-    predict.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
+    _add_inputs(predict, "TEXT | PATH | imap://", "a reply, a file, a folder or a mailbox; - or nothing: standard input")
     predict.add_argument("--to", choices=_OUTPUTS, default="text", help=_TO)
     predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of standard output")
     predict.add_argument(
@@ -156,9 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
     )
-    predict.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
-    predict.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
-    predict.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    predict.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes that judge (default: %(default)s; all cores: 0)")
+    _add_own(predict)
     predict.set_defaults(run=_predict)
 
     report = commands.add_parser(
@@ -169,17 +184,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n  bounceml report /var/log/mail.log* -o report.html\n  bounceml report ~/Maildir -o bounces.html --lang zh",
         formatter_class=_Help,
     )
-    report.add_argument("inputs", nargs="*", metavar="LOG | PATH", help="a log, a mail, a table, a folder; - or nothing: standard input")
+    _add_inputs(report, "LOG | PATH", "a log, a mail, a table, a folder; - or nothing: standard input")
     report.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page, such as report.html")
-    report.add_argument(
-        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
-    )
-    report.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
     report.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the page (default: %(default)s)")
     report.add_argument("--addresses", action="store_true", help="show recipients in full (default: j…@example.com)")
-    report.add_argument("--policy", type=Path, metavar="FILE", help=_POLICY)
-    report.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
-    report.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    _add_own(report)
     report.set_defaults(run=_report)
 
     review = commands.add_parser(
@@ -188,9 +197,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Show the wordings that the model is unsure of, the most frequent first, and ask for their category. "
         "Each answer is appended to a file of labelled replies, which `bounceml train --add` learns from.",
         epilog=_REVIEW_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
-    review.add_argument("inputs", nargs="*", metavar="LOG | PATH", help="a log, a mail, a table, a folder; - or nothing: standard input")
+    _add_inputs(review, "LOG | PATH", "a log, a mail, a table, a folder; - or nothing: standard input")
     review.add_argument(
         "--add-to", type=Path, default=Path("mine.jsonl"), metavar="FILE", help="file of your labelled replies (default: %(default)s)"
     )
@@ -200,12 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument(
         "--below", type=_probability, metavar="P", help="ask about verdicts less probable than this (default: 0.8, and whatever is unknown)"
     )
-    review.add_argument(
-        "--format", choices=_FORMATS, default="auto", help="what the inputs are (default: recognised from name and content)"
-    )
-    review.add_argument("--column", metavar="NAME", help="column or field of a table that holds the reply")
     review.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the dialogue (default: %(default)s)")
-    review.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
     review.set_defaults(run=_review)
 
     train = commands.add_parser(
@@ -246,43 +250,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_progress(items: Iterable[_Item], unit: str = "verdicts") -> Iterable[_Item]:
+def _with_progress(items: Iterable[_Item], unit: str, count: Callable[[_Item], int] = lambda item: 1) -> Iterator[_Item]:
     """Count what passes on standard error, where someone is watching."""
     if not sys.stderr.isatty():
-        return items
+        yield from items
+        return
     from tqdm import tqdm
 
-    counted: Iterable[_Item] = tqdm(items, unit=f" {unit}", delay=1.0, file=sys.stderr)
-    return counted
-
-
-def _with_complaints(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-    for verdict in verdicts:
-        if verdict.error:
-            _tell(verdict.error)
-        yield verdict
+    with tqdm(unit=f" {unit}", delay=1.0, file=sys.stderr) as bar:
+        for item in items:
+            yield item
+            bar.update(count(item))
 
 
 def _tell(message: str) -> None:
     print(f"bounceml: {message}", file=sys.stderr)
 
 
-def _for_many() -> None:
-    """Let the garbage collector look at new objects only now and then: a run makes millions, no cycles, and it took 7 % of the time."""
-    import gc
-
-    gc.freeze()
-    gc.set_threshold(100_000)
-
-
 def _predict(arguments: argparse.Namespace) -> int:
-    from bounceml import output, stream
+    from bounceml import output, stream, work
     from bounceml.classifier import Classifier
-    from bounceml.writers import WRITERS
+    from bounceml.writers import format_of
 
     if arguments.to == "parquet" and arguments.output is None:
         raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
-    classifier = Classifier.load(
+    load = partial(
+        Classifier.load,
         arguments.model,
         arguments.lang,
         arguments.threshold,
@@ -291,8 +284,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         policy=arguments.policy,
         rules=arguments.rules,
     )
+    classifier, form = load(), format_of(arguments.to)
     run = output.run_of(vars(arguments))
-    _for_many()
+    work.for_many()
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(
             arguments.inputs,
@@ -303,16 +297,26 @@ def _predict(arguments: argparse.Namespace) -> int:
             ours=output.names(arguments.output),
             imap_done=arguments.imap_done,
         )
-        verdicts = out.verdicts(entries, partial(classifier.classify_all, explained=arguments.explain))
-        WRITERS[arguments.to](_with_complaints(_with_progress(verdicts)), out.file, arguments.lang)
+        worker = work.Worker(classifier, lambda first: form.begin(first, out.file), arguments.explain)
+        many = arguments.jobs > 1 and not stream.names_mailbox(arguments.inputs)  # a mailbox is read and settled in one process
+        crew = work.Crew(worker, load, arguments.jobs, arguments.explain) if many else worker
+        parts = _with_progress(out.parts(entries, crew.answers), "verdicts", lambda part: part.rows)
+        form.write(_encoded(parts), out.file, arguments.lang)
     return 3 if out.unread else 0
 
 
+def _encoded(parts: Iterable[Part]) -> Iterator[Any]:
+    for part in parts:
+        for error in part.errors:
+            _tell(error)
+        yield part.encoded
+
+
 def _report(arguments: argparse.Namespace) -> int:
-    from bounceml import report
+    from bounceml import report, work
     from bounceml.classifier import Classifier
 
-    _for_many()
+    work.for_many()
     found = report.write(
         arguments.inputs,
         arguments.output,
@@ -337,7 +341,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _review(arguments: argparse.Namespace) -> int:
     from datetime import date
 
-    from bounceml import dialogue, fill, labelled, review, stream
+    from bounceml import dialogue, fill, labelled, review, stream, work
     from bounceml.classifier import Classifier
 
     if arguments.filled:
@@ -354,6 +358,7 @@ def _review(arguments: argparse.Namespace) -> int:
         if not arguments.inputs or "-" in arguments.inputs:
             raise UsageError("a review asks on standard input; name the log as a file, or write a table: --to csv -o fill.csv")
     own = labelled.read_file(arguments.add_to) if arguments.add_to.exists() else []
+    work.for_many()
     found = review.Wordings(Classifier.load(arguments.model), own, review.SURE if arguments.below is None else arguments.below)
     ours = {os.path.realpath(path) for path in (arguments.add_to, arguments.output) if path}
     entries = stream.entries(arguments.inputs, arguments.format, arguments.column, say=_tell, ours=ours)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 from bounceml import labelled
+from bounceml.cells import guarded, unguarded
 from bounceml.errors import DataError, UsageError
 from bounceml.parsing import decode
 from bounceml.review import GUESSES, Question, category_of
-from bounceml.writers import FORMULA
 
 _GUESSED = tuple(f"guess{number}" for number in range(1, GUESSES + 1))
 COLUMNS = ("count", "template", "example", *_GUESSED, "category", "source")
@@ -46,7 +46,7 @@ def write(questions: Iterable[Question], out: TextIO) -> None:
     for asked in questions:
         guesses = [f"{guess.category} {guess.probability:.0%}" for guess in asked.guesses]
         cells = [str(asked.times), asked.wording, asked.example, *guesses, "", asked.source]
-        table.writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in cells])
+        table.writerow(map(guarded, cells))
 
 
 def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -68,10 +68,6 @@ def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{path}: the row that begins in line {table.line_num} or before is broken ({error}); mend it") from None
 
 
-def _plain(cell: str) -> str:
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
-
-
 def answers(path: Path) -> list[tuple[Question, str]]:
     """Return the questions of a table that have a category, each with its id; an answer may be the number of a guess.
 
@@ -91,7 +87,7 @@ def answers(path: Path) -> list[tuple[Question, str]]:
         except DataError as error:
             wrong.append(f"row {number}: {error}")
             continue
-        if not (example := _plain(cells["example"])):
+        if not (example := unguarded(cells["example"])):
             wrong.append(f"row {number}: 'example' is empty; it is the text that is labelled")
             continue
         found.append((Question(0, "", example, (), cells["source"] or path.name), category))

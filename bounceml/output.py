@@ -18,7 +18,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,7 +27,8 @@ from typing import IO, Any, NamedTuple, TextIO, cast
 from bounceml import __version__, artefact
 from bounceml.errors import UsageError
 from bounceml.stream import Entry
-from bounceml.values import Reply, Verdict
+from bounceml.values import Reply
+from bounceml.work import Answer, Part
 
 if sys.platform != "win32":
     import fcntl
@@ -36,12 +37,12 @@ FORMATS = ("jsonl", "csv")  # those that can be gone on with: each row stands fo
 LISTS = ("suppression",)  # those that are known at the end: a run that finds what a killed one left starts over
 CHECKPOINT_EVERY = 0.2  # seconds of work that a kill may undo; a checkpoint takes 0.1 ms, or a disk's and a server's time
 
-Judge = Callable[[Iterable[Reply]], Iterable[Verdict]]
+Answers = Callable[[Iterable[Entry]], Iterator[Answer]]
 _Answered = tuple[int, str]  # the last number of an input, and the proof that the numbers still mean the same
 
 
 class Output:
-    """Takes the verdicts on entries, one after the other.
+    """Takes the encoded verdicts on entries, one after the other.
 
     ``file`` is where they are to be written, ``answered`` the inputs that an earlier run has answered, and ``unread``
     counts the verdicts with an error, those of an earlier run among them.
@@ -54,83 +55,95 @@ class Output:
         self._earlier = earlier
         self._journal = journal
         self._full = full  # why nothing can be written, should there be something to write
-        self._last: tuple[Entry, Sequence[Reply]] | None = None
+        self._last: Entry | None = None
         self._changed: dict[str, _Answered | None] = {}
         self._settle: Callable[[list[int]], None] | None = None
         self._unsettled: dict[str, list[int]] = {}
         self._due = 0.0
 
-    def verdicts(self, entries: Iterable[Entry], judge: Judge) -> Iterator[Verdict]:
-        """Yield the verdicts that are still to be written; each must be written before the next is asked for."""
+    def parts(self, entries: Iterable[Entry], answers: Answers) -> Iterator[Part]:
+        """Yield what is still to be written; each must be written before the next is asked for.
+
+        Parameters
+        ----------
+        entries
+            Those of all inputs.
+        answers
+            Makes the parts that answer an entry, in the order of the entries.
+
+        """
         if self._journal and self._earlier.bytes:
             self.file.seek(self._earlier.bytes)  # a writer has not written before, or has written the same once more
         if self._earlier.complete:
             return
-        if self._journal:
-            yield from self._recorded(self._journal, entries, judge)
-        else:
-            for entry in entries:
-                if self._full and entry.number is not None:
-                    raise UsageError(self._full)
-                yield from self._judged(entry.replies, judge)
+        for entry, parts in answers(self._unanswered(entries)):
+            if entry.number is None:
+                self._end(entry)
+                continue
+            before = self.unread
+            for part in parts:
+                self.unread += len(part.errors)
+                yield part
+            self._answered(entry, safe=self.unread == before)  # a mail that could not be read stays where it is
 
-    def _judged(self, replies: Iterable[Reply], judge: Judge) -> Iterator[Verdict]:
-        for verdict in judge(replies):
-            self.unread += verdict.error is not None
-            yield verdict
-
-    def _recorded(self, journal: _Journal, entries: Iterable[Entry], judge: Judge) -> Iterator[Verdict]:
+    def _unanswered(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Yield the entries that no earlier run has answered, and the ends of all inputs."""
         reached = 0
         for entry in entries:
+            if self._full and entry.number is not None:
+                raise UsageError(self._full)
+            found = self._earlier.answered.get(entry.key)
             if entry.number is None:
-                self._end(journal, entry, reached)
+                if found and entry.proof is None and reached < found[0]:
+                    raise self._changed_input(entry)
                 reached = 0
+                yield entry
                 continue
             reached = entry.number
-            if self._is_answered(journal, entry):
+            if found is None:
+                yield entry
                 continue
-            replies = list(entry.replies)
-            before = self.unread
-            yield from self._judged(replies, judge)
-            self._last = (entry, replies)
-            if self.unread == before:  # a mail that could not be read stays where it is
+            last, proof = found
+            if (entry.proof is not None or entry.first <= last <= entry.number) and proof != _proof(entry, last):
+                raise self._changed_input(entry)
+            if entry.number in self._earlier.unsettled.get(entry.key, ()):
                 self._to_settle(entry)
-            if time.monotonic() > self._due:
-                self._checkpoint(journal)
+            if entry.number > last:
+                yield entry.after(last)
+
+    def _changed_input(self, entry: Entry) -> UsageError:
+        assert self._journal, "only a journal tells of an earlier run"
+        return self._journal.changed(entry)
+
+    def _answered(self, entry: Entry, safe: bool) -> None:
+        if not self._journal:
+            return
+        self._last = entry
+        if safe:
+            self._to_settle(entry)
+        if time.monotonic() > self._due:
+            self._checkpoint(self._journal)
 
     def _to_settle(self, entry: Entry) -> None:
         if entry.settle and entry.number is not None:
             self._settle = entry.settle
             self._unsettled.setdefault(entry.key, []).append(entry.number)
 
-    def _is_answered(self, journal: _Journal, entry: Entry) -> bool:
-        """Say whether an earlier run answered this entry, after making sure that it was this one."""
-        found = self._earlier.answered.get(entry.key)
-        if found is None or entry.number is None:
-            return False
-        last, proof = found
-        if (entry.proof is not None or entry.number == last) and proof != _proof(entry, entry.replies):
-            raise journal.changed(entry)
-        if entry.number in self._earlier.unsettled.get(entry.key, ()):
-            self._to_settle(entry)
-        return entry.number <= last
-
-    def _end(self, journal: _Journal, entry: Entry, reached: int) -> None:
+    def _end(self, entry: Entry) -> None:
         """Close an input. Its last mails are settled first: a run killed in between must come back to it."""
-        found = self._earlier.answered.get(entry.key)
-        if found and entry.proof is None and reached < found[0]:
-            raise journal.changed(entry)
+        if not self._journal:
+            return
         if entry.settle:
-            self._checkpoint(journal)
+            self._checkpoint(self._journal)
         self._last = None
         self._changed[entry.key] = None
         if time.monotonic() > self._due:
-            self._checkpoint(journal)
+            self._checkpoint(self._journal)
 
     def _checkpoint(self, journal: _Journal) -> None:
         if self._last:
-            entry, replies = self._last
-            self._changed[entry.key] = (entry.number or 0, _proof(entry, replies))
+            number = self._last.number or 0
+            self._changed[self._last.key] = (number, _proof(self._last, number))
         self.file.flush()
         if self._unsettled:
             os.fsync(self.file.fileno())
@@ -149,12 +162,13 @@ class Output:
             self._journal.write(self.file.tell(), self.unread, self._changed, {}, complete=True)
 
 
-def _proof(entry: Entry, replies: Iterable[Reply]) -> str:
-    """What tells that an entry is the one an earlier run answered: its own proof, or a checksum of its replies."""
+def _proof(entry: Entry, number: int) -> str:
+    """What tells that the item of a number is the one an earlier run answered: the entry's own proof, or a checksum of the item."""
     if entry.proof is not None:
         return entry.proof
-    told = repr([(reply.text, reply.recipient, reply.error) for reply in replies])
-    return f"{zlib.crc32(told.encode('utf-8', 'surrogatepass')):08x}"
+    item = entry.items[number - entry.first]
+    told = item if isinstance(item, bytes) else repr((item.text, item.recipient, item.error) if isinstance(item, Reply) else item)
+    return f"{zlib.crc32(told if isinstance(told, bytes) else told.encode('utf-8', 'surrogatepass')):08x}"
 
 
 # --- the record of a run ----------------------------------------------------------------------------------------

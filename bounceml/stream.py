@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from bounceml import parsing
 from bounceml.errors import InputError
@@ -17,20 +19,47 @@ from bounceml.values import Reply
 _IMAP = ("imap://", "imaps://")
 
 
-class Entry(NamedTuple):
-    """A mail or a row of an input, or the input's end.
+Read = Callable[[Sequence[Any], int], Iterable[Reply]]
 
-    ``key`` names the input, once in a run, and ``number`` grows within it; None says that nothing follows in this input.
-    ``replies`` are read when they are asked for, and must be before the next entry is. ``proof``, where there is one,
-    changes when the numbers are no longer those of an earlier run. ``settle`` is told the numbers of the entries whose
-    verdicts are safe.
+
+class Entry(NamedTuple):
+    """Some of an input, read, judged and written at once: a mail, or a few hundred rows; or the input's end.
+
+    ``key`` names the input, once in a run. ``number`` is that of the last of ``items`` (lines, mails, rows as they were read) in the
+    input; None says that nothing follows there. ``read`` makes replies of items and the number of the first of them. It can be
+    pickled, but where ``settle`` is there: that is told the numbers of the entries whose verdicts are safe. ``proof``, where there
+    is one, changes when the numbers are no longer those of an earlier run. ``pipe`` is the file descriptor of an input that may be slow.
     """
 
     key: str
     number: int | None
-    replies: Iterable[Reply] = ()
+    items: Sequence[Any] = ()
+    read: Read | None = None
     proof: str | None = None
     settle: Callable[[list[int]], None] | None = None
+    pipe: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The number of the first item."""
+        return (self.number or 0) - len(self.items) + 1
+
+    @property
+    def replies(self) -> Iterable[Reply]:
+        """The replies of the entry; they are read when they are asked for, and must be before the next entry is."""
+        return self.read(self.items, self.first) if self.read else ()
+
+    def after(self, number: int) -> Entry:
+        """Return the entry without the items up to a number."""
+        return self._replace(items=self.items[max(0, number - self.first + 1) :])
+
+
+def _as_they_are(replies: Sequence[Reply], _first: int) -> Iterable[Reply]:
+    return replies
+
+
+def _failed(key: str, number: int, reply: Reply, proof: str | None = None) -> Entry:
+    return Entry(key, number, [reply], _as_they_are, proof)
 
 
 class _Asked(NamedTuple):
@@ -57,6 +86,7 @@ def _exists(argument: str) -> bool:
 class _Opened(NamedTuple):
     content: BinaryIO
     form: str
+    pipe: int | None  # its file descriptor, where somebody may wait for the answers on its rows
     guess: str  # what to say that the stream was taken for
 
 
@@ -79,19 +109,56 @@ def _opened(file: BinaryIO, name: str, form: str, in_folder: bool = False) -> _O
     if form == "parquet" and not packed and whole.seekable():  # its directory stands at its end
         whole.seek(0)
         file = whole
-    return _Opened(file, form, f"{form} ({packed})" if packed else form)
+    return _Opened(file, form, None if whole.seekable() else whole.fileno(), f"{form} ({packed})" if packed else form)
 
 
-def _entries_of(opened: _Opened, source: str | None, column: str | None) -> Iterator[Iterable[Reply]]:
-    """Yield the replies of each mail or row."""
+_ROWS = 500  # of a table or log that are answered at once
+
+
+def idle(pipe: int | None) -> bool:
+    """Say whether nothing is at hand on a pipe, so that what was read should be answered now."""
+    if pipe is None:
+        return False
+    try:
+        return not select.select([pipe], [], [], 0)[0]
+    except (OSError, ValueError):  # where this is for sockets alone, nobody is kept waiting
+        return True
+
+
+def _mail(source: str | None, raw: Sequence[bytes | None], _first: int) -> Iterable[Reply]:
+    return parsing.read_mail(raw[0], source)
+
+
+def _parts(opened: _Opened, source: str | None, column: str | None) -> Iterator[tuple[Sequence[Any], Read]]:
+    """Yield what a stream holds, in parts, each with what makes replies of it."""
     if opened.form == "mbox":
         for number, raw in enumerate(containers.mails(opened.content), 1):
-            yield parsing.read_mail(raw, f"{source}#{number}" if source else None)
+            yield [raw], partial(_mail, f"{source}#{number}" if source else None)
     elif opened.form == "eml":
-        yield parsing.read_mail(containers.whole(opened.content), source)
+        yield [containers.whole(opened.content)], partial(_mail, source)
+    elif opened.form == "parquet":
+        from bounceml.parsing import parquet
+
+        for batch in parquet.batches(opened.content):
+            yield [batch], partial(_table, source, column)
+    elif opened.form in parsing.BY_LINE:
+        for lines in containers.blocks(opened.content):
+            yield lines, partial(parsing.read_block, opened.form, source, column)
     else:
+        some: list[Reply] = []
         for reply in parsing.read(opened.content, opened.form, source, column):
-            yield (reply,)
+            some.append(reply)
+            if len(some) >= _ROWS or idle(opened.pipe):
+                yield some, _as_they_are
+                some = []
+        if some:
+            yield some, _as_they_are
+
+
+def _table(source: str | None, column: str | None, batches: Sequence[Any], _first: int) -> Iterable[Reply]:
+    from bounceml.parsing import parquet
+
+    return parquet.replies(batches, source, column)
 
 
 def _of_stream(file: BinaryIO, path: str | None, key: str, asked: _Asked, note: Callable[[str], None], in_folder: bool) -> Iterator[Entry]:
@@ -100,15 +167,16 @@ def _of_stream(file: BinaryIO, path: str | None, key: str, asked: _Asked, note: 
     try:
         opened = _opened(file, path or "", asked.form, in_folder)
         note(opened.guess)
-        for number, replies in enumerate(_entries_of(opened, path, asked.column), 1):
-            yield Entry(key, number, replies)
+        for items, read in _parts(opened, path, asked.column):
+            number += len(items)
+            yield Entry(key, number, items, read, pipe=opened.pipe)
         return
     except InputError as error:
         why = str(error)
     except OSError as error:
         after = f"; what comes after entry {number} was not read" if number else ""
         why = f"cannot be read ({error.strerror or error}){after}"
-    yield Entry(key, number + 1, [Reply("", source=path, error=f"{name}: {why}")])
+    yield _failed(key, number + 1, Reply("", source=path, error=f"{name}: {why}"))
 
 
 # --- one argument -----------------------------------------------------------------------------------------------
@@ -122,7 +190,7 @@ def _file(path: str, key: str, asked: _Asked, note: Callable[[str], None], in_fo
             yield from _of_stream(file, path, key, asked, note, in_folder)
     except OSError as error:  # of the opening: those of the reading have an entry already
         why = f"{path}: cannot be read ({error.strerror}); check the name and its permissions"
-        yield Entry(key, 1, [Reply("", source=path, error=why)])
+        yield _failed(key, 1, Reply("", source=path, error=why))
     yield Entry(key, None)
 
 
@@ -149,7 +217,7 @@ def _folder(path: str, prefix: str, asked: _Asked) -> Iterator[Entry]:
     for found in containers.files(path, maildir):
         if isinstance(found, OSError):
             why = f"{found.filename}: cannot be read ({found.strerror}); check its permissions"
-            yield Entry(f"{prefix}{found.filename}", 1, [Reply("", source=found.filename, error=why)], proof="")
+            yield _failed(f"{prefix}{found.filename}", 1, Reply("", source=found.filename, error=why), proof="")
         elif not asked.ours or os.path.realpath(found.path) not in asked.ours:
             form = "eml" if found.is_mail else asked.form
             yield from _file(found.path, prefix + found.key, asked._replace(form=form), note, in_folder=True)
@@ -170,18 +238,20 @@ def _mailbox(url: str, key: str, asked: _Asked) -> Iterator[Entry]:
         return
     with Mailbox(url, asked.imap_done) as box:
         for uid in box.uids():
-            yield Entry(key, uid, box.replies(uid), box.validity, box.settle)
-        yield Entry(key, None, (), box.validity, box.settle)  # while the mailbox is still open
+            yield Entry(key, uid, [uid], lambda uids, _: box.replies(uids[0]), box.validity, box.settle)
+        yield Entry(key, None, proof=box.validity, settle=box.settle)  # while the mailbox is still open
 
 
 def _text(argument: str, key: str, asked: _Asked) -> Iterator[Entry]:
     raw = argument.encode("utf-8", "surrogateescape")
     form = parsing.recognise(raw[: containers.HEAD]) if asked.form == "auto" else asked.form
     if form == "reply":
-        yield Entry(key, 1, rows.from_text(argument))
+        yield Entry(key, 1, rows.from_text(argument), _as_they_are)
     else:
-        for number, replies in enumerate(_entries_of(_Opened(io.BytesIO(raw), form, ""), None, asked.column), 1):
-            yield Entry(key, number, replies)
+        number = 0
+        for items, read in _parts(_Opened(cast(BinaryIO, io.BufferedReader(io.BytesIO(raw))), form, None, ""), None, asked.column):
+            number += len(items)
+            yield Entry(key, number, items, read)
     yield Entry(key, None)
 
 
@@ -193,15 +263,20 @@ def _of(argument: str, number: int, asked: _Asked) -> Iterator[Entry]:
     prefix = f"{number}:"  # the same file may be named twice
     if argument == "-":
         return _standard_input(prefix, asked, note)
-    if argument.lower().startswith(_IMAP):
+    if names_mailbox([argument]):
         return _mailbox(argument, prefix + argument, asked)
     if not _exists(argument):
         return _text(argument, prefix, asked)
     if os.path.isdir(argument):
         return _folder(argument, prefix, asked)
     if asked.form == "maildir":
-        return iter([Entry(prefix, 1, [Reply("", source=argument, error=f"{argument}: is no folder; a Maildir is one")])])
+        return iter([_failed(prefix, 1, Reply("", source=argument, error=f"{argument}: is no folder; a Maildir is one"))])
     return _file(argument, prefix + argument, asked, note)
+
+
+def names_mailbox(arguments: Iterable[str]) -> bool:
+    """Say whether one of the arguments is a mailbox."""
+    return any(argument.lower().startswith(_IMAP) for argument in arguments)
 
 
 def _nothing(message: str) -> None:

@@ -246,9 +246,11 @@ class Verdict(NamedTuple):
         >>> Classifier.load().classify(Reply("552 mailbox full", columns={"reply": "552", "campaign": 7})).carried()
         {'input_reply': '552', 'campaign': 7}
         """
-        columns = self.columns or {}
-        labels = {name: label for name, label in zip(LABELS, (self.scheme_label, self.user_label), strict=True) if label is not None}
-        return labels | {carried_name(name, columns): value for name, value in columns.items()}
+        return self.labels() | carried_columns(self.columns or {})
+
+    def labels(self) -> dict[str, str]:
+        """Return another tool's and the user's label by name, where they were asked for."""
+        return {name: label for name, label in zip(LABELS, (self.scheme_label, self.user_label), strict=True) if label is not None}
 
     def to_dict(self) -> dict[str, object]:
         """Return the verdict as plain dictionaries and lists, ready for JSON, what is carried behind its fields."""
@@ -285,6 +287,20 @@ class Finding(NamedTuple):
         """Return the verdict on this reply."""
         reply, shared = self.reply, self.shared
         return Verdict._make((*self.own, *shared[OWN:_COLUMNS], reply.columns, reply.time, *shared[_COLUMNS + 2 :]))
+
+    def carried(self) -> dict[str, object]:
+        """Return what is written behind the verdict's fields, as ``Verdict.carried``."""
+        return self.shared.labels() | carried_columns(self.reply.columns or {})
+
+
+def verdicts_of(findings: list[Finding]) -> list[Verdict]:
+    """Return the verdict of each finding."""
+    return [finding.verdict() for finding in findings]
+
+
+def carried_columns(columns: Mapping[str, object]) -> dict[str, object]:
+    """Return the columns of a row as they are called beside the verdict's fields."""
+    return {carried_name(name, columns): value for name, value in columns.items()}
 
 
 def carried_name(name: str, columns: Container[str] = ()) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["bounceml"]):
-    from bounceml import Classifier, parsing, tables, writers
+    from bounceml import Classifier, parsing, tables
     from bounceml.parsing import (  # noqa: F401  (some are imported late; here they are instrumented)
         containers,
         dsn,
@@ -33,7 +33,8 @@ with atheris.instrument_imports(include=["bounceml"]):
         mail,
         notice,
     )
-    from bounceml.values import Reply, Verdict
+    from bounceml.values import Finding, Reply, verdicts_of
+    from bounceml.writers import jsonl, table, text
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -74,23 +75,24 @@ def read(data: bytes) -> list[Reply]:
     return list(parsing.read(file, form, "f"))
 
 
-def check(verdicts: list[Verdict]) -> None:
+def check(findings: list[Finding]) -> None:
     """See that each verdict is one, and that each has one row in every format."""
+    verdicts = verdicts_of(findings)
     assert all(verdict.category in _CATEGORIES and 0 <= verdict.confidence <= 1 for verdict in verdicts)
     assert not [verdict.error for verdict in verdicts if "please report it" in (verdict.error or "")]
-    lines, table, text = io.StringIO(newline=""), io.StringIO(newline=""), io.StringIO()
-    writers.write_jsonl(verdicts, lines, "en")
-    assert [json.loads(line)["reply"] for line in lines.getvalue().splitlines()] == [verdict.reply for verdict in verdicts]
-    writers.write_csv(verdicts, table, "en")
+    lines = jsonl.encode(findings).decode().splitlines()
+    assert [json.loads(line)["reply"] for line in lines] == [verdict.reply for verdict in verdicts]
+    rows = table.begin(findings, header := io.StringIO(newline=""))(findings).decode()
     usual = csv.field_size_limit(2**27)
-    assert [row["reply"] for row in csv.DictReader(io.StringIO(table.getvalue(), newline=""))] == [verdict.reply for verdict in verdicts]
+    found = csv.DictReader(io.StringIO(header.getvalue() + rows, newline=""))
+    assert [row["reply"] for row in found] == [verdict.reply for verdict in verdicts]
     csv.field_size_limit(usual)
-    writers.write_text(verdicts, text, "zh")
+    text.write([verdicts], io.StringIO(), "zh")
 
 
 def one(data: bytes) -> None:
     """Read, judge and write one input."""
-    check(list(_CLASSIFIER.classify_all(read(data)[:_ROWS], explained=data[-1:] == b"x")))
+    check([_CLASSIFIER.find(reply, explained=data[-1:] == b"x") for reply in read(data)[:_ROWS]])
 
 
 def seed() -> None:

@@ -17,7 +17,7 @@ from bounceml import Classifier, Reply, concepts, evidence, highlight, text
 from bounceml.cli import main
 from bounceml.model import FAMILIES, PLACES
 from bounceml.values import Explanation, Mark
-from bounceml.writers import WRITERS
+from bounceml.writers import format_of
 
 TEXTS = [row["text"] for path in sorted((DATA / "examples").glob("*.jsonl")) for row in rows(path)]
 SAMPLE = random.Random(7).sample(TEXTS, 400)
@@ -160,7 +160,7 @@ class Terminal(io.StringIO):
 
 
 def written(classifier: Classifier, out: io.StringIO, reply: str) -> str:
-    WRITERS["text"](classifier.classify_all([Reply(reply)], explained=True), out, "en")
+    format_of("text").write([[classifier.classify(reply, explained=True)]], out, "en")
     return out.getvalue()
 
 

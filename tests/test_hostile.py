@@ -15,12 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, written
 
 from bounceml import Classifier, details, parsing, rules, tables, text
 from bounceml.parsing import containers, decode, logs, mail, rows
 from bounceml.values import Reply
-from bounceml.writers import WRITERS
 
 HEAD = b"From: MAILER-DAEMON@mx.example.net\nSubject: failure notice\n"
 REPORT = HEAD + b"Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n"
@@ -225,14 +224,12 @@ ENDS = ["\r\n", "\n", "\r", "\0", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2
 def test_no_address_breaks_a_row(end: str) -> None:
     evil = f"joe@example.com{end}Bcc: amy@example.com"
     verdict = Classifier.load().classify(Reply(f"550 {evil}", id=evil, source=evil, recipient=evil, columns={evil: evil}))
-    lines, table = io.StringIO(newline=""), io.StringIO(newline="")
-    WRITERS["jsonl"]([verdict] * 2, lines, "en")
-    WRITERS["csv"]([verdict] * 2, table, "en")
-    assert [json.loads(line)["recipient"] for line in lines.getvalue().splitlines()] == [evil] * 2
-    found = list(csv.DictReader(io.StringIO(table.getvalue(), newline="")))
+    lines, table = (written(to, [verdict] * 2) for to in ("jsonl", "csv"))
+    assert [json.loads(line)["recipient"] for line in lines.splitlines()] == [evil] * 2
+    found = list(csv.DictReader(io.StringIO(table, newline="")))
     assert [(row["recipient"], row[evil], row["model"]) for row in found] == [(evil, evil, verdict.model)] * 2
     if end != "\0":  # no program's text
-        assert [row["recipient"] for row in rows_of(table.getvalue())] == [evil.replace("\r\n", "\n").replace("\r", "\n")] * 2
+        assert [row["recipient"] for row in rows_of(table)] == [evil.replace("\r\n", "\n").replace("\r", "\n")] * 2
 
 
 def rows_of(table: str) -> list[dict[str, str]]:

@@ -16,18 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import conftest
 import pytest
 from conftest import ROOT
 
-from bounceml import Classifier, mailbox, output, stream
+from bounceml import Classifier, mailbox, output
 from bounceml.errors import UsageError
 from bounceml.parsing import containers
 from bounceml.values import Reply, Verdict
-from bounceml.writers import write_jsonl
 
 pytest.importorskip("imapclient", reason="imapclient is not installed")
 DOVECOT = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -299,15 +299,13 @@ def test_renumbered_mailbox_is_not_gone_on_with(server: Server, tmp_path: Path, 
     server.deliver("renumbered", *map(mail, range(3)))
     url = server.url("renumbered")
 
-    def dies(replies: Iterable[Reply]) -> Iterator[Verdict]:
-        for reply in replies:
-            if "user 2" in reply.text:
-                raise Killed
-            yield Classifier.load().classify(reply)
+    def dies(reply: Reply) -> Verdict:
+        if "user 2" in reply.text:
+            raise Killed
+        return Classifier.load().classify(reply)
 
     def run() -> None:
-        with output.opened(tmp_path / "out", {"inputs": [url], "to": "jsonl"}, say=lambda _: None) as opened:
-            write_jsonl(opened.verdicts(stream.entries([url]), dies), opened.file, "en")
+        conftest.answered(tmp_path / "out", {"inputs": [url], "to": "jsonl"}, dies)
 
     with pytest.raises(Killed):
         run()

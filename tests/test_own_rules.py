@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 from bounceml import Classifier, Reply, backtracking, output, own_rules, rules
 from bounceml.cli import main
 from bounceml.errors import DataError
-from bounceml.writers import WRITERS
 
 OURS = "550 5.7.1 Message held in quarantine by legal policy 12"
 RULE = {
@@ -86,9 +86,8 @@ def test_the_label_stands_in_the_output_where_there_are_rules_only(own: Path, cl
     rows = [verdict.to_dict() for verdict in Classifier.load(rules=own).classify_all(replies)]
     assert [(row["user_label"], row.get("input_user_label")) for row in rows] == [("", "theirs"), ("quarantine", None)]
     assert "user_label" not in classifier.classify(OURS).to_dict()
-    out = io.StringIO(newline="")
-    WRITERS["csv"](Classifier.load(rules=own, scheme="powermta").classify_all(replies), out, "en")
-    table = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    found = conftest.written("csv", Classifier.load(rules=own, scheme="powermta").classify_all(replies))
+    table = list(csv.DictReader(io.StringIO(found, newline="")))
     assert [(row["scheme_label"], row["user_label"]) for row in table] == [("quota-issues", ""), ("content-related", "quarantine")]
 
 

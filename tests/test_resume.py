@@ -11,17 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, answered
 
 from bounceml import Classifier, output, stream
 from bounceml.errors import UsageError
+from bounceml.parsing import containers
 from bounceml.values import Reply, Verdict
-from bounceml.writers import WRITERS
 
 TOLD = "From MAILER-DAEMON Thu Jan  1 00:00:00 2026\n"
 SEED = 20260101
@@ -127,6 +127,8 @@ def everywhere(tmp_path: Path) -> list[Path]:
 @pytest.fixture(autouse=True)
 def _checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(stream, "_ROWS", 2)
+    monkeypatch.setattr(containers, "_BLOCK", 30)  # bytes: two lines
 
 
 def run_of(inputs: list[Path], **more: object) -> dict[str, Any]:
@@ -137,30 +139,16 @@ def answer(inputs: list[Path], out: Path, to: str = "jsonl", judged: int = sys.m
     """Answer inputs; the process "ends" when so many replies have been judged. Return how many were."""
     count = itertools.count()
 
-    def judge(replies: Iterable[Reply]) -> Iterator[Verdict]:
-        for reply in replies:
-            if next(count) == judged:
-                raise Killed
-            yield (classifier or _CLASSIFIER).classify(reply)
+    def judge(reply: Reply) -> Verdict:
+        if next(count) == judged:
+            raise Killed
+        return classifier.classify(reply) if classifier else _READY._replace(error=reply.error)
 
-    run = run_of(inputs, to=to)
-    with output.opened(out, run, say=lambda _: None) as opened:
-        entries = stream.entries(run["inputs"], answered=opened.answered, ours=output.names(out))
-        WRITERS[to](opened.verdicts(entries, judge), opened.file, "en")
+    answered(out, run_of(inputs, to=to), judge)
     return next(count)
 
 
-class _Quick:
-    """Judges in no time; what is tested is not what it says."""
-
-    def __init__(self) -> None:
-        self._row = Classifier.load().classify("552 mailbox full")
-
-    def classify(self, reply: Reply) -> Verdict:
-        return self._row._replace(id=reply.id, source=reply.source, recipient=reply.recipient, reply=reply.text, error=reply.error)
-
-
-_CLASSIFIER: Any = _Quick()
+_READY = Classifier.load().classify("552 mailbox full")  # in no time; what is tested is not what it says
 
 
 @pytest.mark.parametrize("to", ["jsonl", "csv"])

@@ -12,11 +12,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+import conftest
 import pytest
 from conftest import ROOT
 from hypothesis import given
@@ -27,7 +27,6 @@ from bounceml.cli import main
 from bounceml.errors import UsageError
 from bounceml.parsing import times
 from bounceml.values import Reply, Verdict
-from bounceml.writers import WRITERS
 
 CLASSIFIER = Classifier.load()
 DEAD = CLASSIFIER.classify(Reply("550 5.1.1 no such user", recipient="joe@example.com"))
@@ -41,9 +40,7 @@ def listed(*verdicts: Verdict) -> list[dict[str, str]]:
 
 
 def written(verdicts: Iterable[Verdict]) -> str:
-    out = io.StringIO(newline="")
-    WRITERS["suppression"](verdicts, out, "en")
-    return out.getvalue()
+    return conftest.written("suppression", verdicts)
 
 
 def test_these_verdicts_are_what_the_tests_take_them_for() -> None:
@@ -213,17 +210,13 @@ def test_killed_run_leaves_the_old_list_and_the_next_one_starts_over(tmp_path: P
     out.write_text("old")
 
     def answer(judged: int) -> None:
-        def judge(replies: Iterable[Reply]) -> Iterator[Verdict]:
-            for reply in replies:
-                if next(count) == judged:
-                    raise Killed
-                yield CLASSIFIER.classify(reply)
+        def judge(reply: Reply) -> Verdict:
+            if next(count) == judged:
+                raise Killed
+            return CLASSIFIER.classify(reply)
 
         count = iter(range(sys.maxsize))
-        run: dict[str, Any] = {"inputs": [str(log)], "to": "suppression"}
-        with output.opened(out, run, say=lambda _: None) as opened:
-            found = stream.entries(run["inputs"], answered=opened.answered, ours=output.names(out))
-            WRITERS["suppression"](opened.verdicts(found, judge), opened.file, "en")
+        conftest.answered(out, {"inputs": [str(log)], "to": "suppression"}, judge)
 
     with pytest.raises(Killed):
         answer(point)

@@ -8,11 +8,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,11 +20,11 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bounceml import Classifier, output, stream, writers
+import bounceml
+from bounceml import Classifier, output
 from bounceml.cli import main
 from bounceml.parsing import rows
 from bounceml.values import FIELDS, Reply, Verdict
-from bounceml.writers import WRITERS
 
 TABLE = {
     "id": ["1", "2"],
@@ -110,7 +110,8 @@ def test_types_of_a_parquet_table_are_kept(tmp_path: Path) -> None:
 
 
 def test_value_of_another_type_than_its_column_is_kept_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bounceml.writers._BATCH", 2)
+    monkeypatch.setattr("bounceml.stream._ROWS", 2)
+    monkeypatch.setattr("bounceml.work._AT_ONCE", 2)
     path = tmp_path / "given.jsonl"
     values = [7, 8, "nine", {"ten": 10}, None, 2**70]
     path.write_text("".join(json.dumps({"text": "552 full", "n": value}) + "\n" for value in values))
@@ -182,9 +183,8 @@ def test_no_column_is_lost_by_its_name(columns: dict[str, str]) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "status", "input", "x\r\ny"]), st.text(max_size=8), min_size=1), min_size=1))
 def test_csv_loses_nothing_whatever_the_rows_have(given: list[dict[str, str]]) -> None:
     row = Classifier.load().classify("552 mailbox full")
-    out = io.StringIO(newline="")
-    WRITERS["csv"]([row._replace(columns=columns) for columns in given], out, "en")
-    found = list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
+    table = conftest.written("csv", [row._replace(columns=columns) for columns in given])
+    found = list(csv.DictReader(io.StringIO(table, newline="")))
     for verdict, columns in zip(found, given, strict=True):
         rest = json.loads(verdict["input"] or "{}")
         for name, value in columns.items():
@@ -208,6 +208,8 @@ def test_missing_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
     given = table(tmp_path, "parquet", TABLE)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.delitem(sys.modules, "bounceml.arrow", raising=False)
+    monkeypatch.delattr(bounceml, "arrow", raising=False)
     assert predict(given, tmp_path / "out.jsonl") == 3
     assert predict(ROOT / "tests" / "mail" / "qmail.eml", tmp_path / "out.parquet") == 2
     assert capsys.readouterr().err.count("pip install 'bounceml[parquet]'") == 2
@@ -230,7 +232,7 @@ def test_parquet_of_any_size_in_little_memory(tmp_path: Path) -> None:
     texts = [f"552 mailbox full {'x' * 900} {number % 7}" for number in range(2000)]
     pq.write_table(pa.table({"text": pa.array(texts * 100, pa.string()), "n": list(range(200_000))}), path, row_group_size=200_000)
     code = (
-        "import sys; from bounceml.parsing import parquet; count = sum(1 for _ in parquet.read(open(sys.argv[1], 'rb'), None, None))\n"
+        "import sys; from bounceml import parsing; count = sum(1 for _ in parsing.read(open(sys.argv[1], 'rb'), 'parquet'))\n"
         "print(count, [int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')][0] // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -254,17 +256,13 @@ def test_killed_run_goes_on_below_its_header(tmp_path: Path, monkeypatch: pytest
     ready = Classifier.load().classify("552 mailbox full")
 
     def answer(out: Path, judged: int) -> None:
-        def judge(replies: Iterable[Reply]) -> Iterator[Verdict]:
-            for reply in replies:
-                if next(count) == judged:
-                    raise Killed
-                yield ready._replace(id=reply.id, source=reply.source, reply=reply.text, columns=reply.columns)
+        def judge(reply: Reply) -> Verdict:
+            if next(count) == judged:
+                raise Killed
+            return ready
 
         count = iter(range(sys.maxsize))
-        given = {"inputs": [str(first), str(second)], "to": "csv"}
-        with output.opened(out, given, say=lambda _: None) as opened:
-            found = stream.entries(given["inputs"], answered=opened.answered, ours=output.names(out))
-            WRITERS["csv"](opened.verdicts(found, judge), opened.file, "en")
+        conftest.answered(out, {"inputs": [str(first), str(second)], "to": "csv"}, judge)
 
     answer(tmp_path / "whole", sys.maxsize)
     for point in range(4):
@@ -301,7 +299,6 @@ _SES = Classifier.load(scheme="ses")
 )
 def test_a_json_line_is_the_verdict(replies: list[Reply]) -> None:
     verdicts = list(_SES.classify_all(replies))
-    out = io.StringIO()
-    writers.write_jsonl(verdicts, out, "en")
-    assert out.getvalue().count("\n") == len(verdicts) == len(out.getvalue().splitlines())
-    assert [json.loads(line) for line in out.getvalue().splitlines()] == [json.loads(json.dumps(verdict.to_dict())) for verdict in verdicts]
+    out = conftest.written("jsonl", verdicts)
+    assert out.count("\n") == len(verdicts) == len(out.splitlines())
+    assert [json.loads(line) for line in out.splitlines()] == [json.loads(json.dumps(verdict.to_dict())) for verdict in verdicts]

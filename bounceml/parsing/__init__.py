@@ -16,7 +16,7 @@ reply   one reply a line
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,7 +69,37 @@ def _powermta(lines: Iterable[bytes], source: str | None, _column: str | None) -
 def _parquet(file: BinaryIO, source: str | None, column: str | None) -> Iterator[Reply]:
     from bounceml.parsing import parquet
 
-    yield from parquet.read(file, source, column)
+    yield from parquet.replies(parquet.batches(file), source, column)
+
+
+# Forms of which each line is read by itself.
+BY_LINE = {"reply": rows.read_lines, "jsonl": rows.read_jsonl}
+
+
+def read_block(form: str, source: str | None, column: str | None, lines: Sequence[bytes | None], first: int) -> Iterator[Reply]:
+    """Yield the replies of some lines of a stream, as ``containers.blocks`` gives them; ``first`` is the number of the first."""
+    reader = BY_LINE[form]
+    whole = [line for line in lines if line is not None]
+    if len(whole) == len(lines):
+        yield from reader(whole, source, column, first)
+        return
+    for number, line in enumerate(lines, first):
+        if line is None:
+            place = rows.place(source, number)
+            why = f"a line of more than {containers.MAX_LINE} bytes; it was not read"
+            yield Reply("", source=place, error=f"{place or f'line {number}'}: {why}")
+        else:
+            yield from reader([line], source, column, number)
+
+
+def _by_line(form: str) -> Callable[[BinaryIO, str | None, str | None], Iterator[Reply]]:
+    def read(file: BinaryIO, source: str | None, column: str | None) -> Iterator[Reply]:
+        number = 1
+        for lines in containers.blocks(file):
+            yield from read_block(form, source, column, lines, number)
+            number += len(lines)
+
+    return read
 
 
 LOGS = tuple(program.name for program in logs.PROGRAMS)
@@ -79,12 +109,11 @@ READERS: dict[str, Callable[[BinaryIO, str | None, str | None], Iterator[Reply]]
     **dict.fromkeys(EVENTS, _events),
     "powermta": containers.bounded(_powermta),
     "parquet": _parquet,
-    "jsonl": containers.bounded(rows.read_jsonl),
     "csv": containers.bounded(rows.read_csv),
     "mbox": _mbox,
     "eml": _mail,
     **dict.fromkeys(LOGS, logs.read_log),
-    "reply": containers.bounded(rows.read_lines),
+    **{form: _by_line(form) for form in BY_LINE},
 }
 
 

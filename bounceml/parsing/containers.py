@@ -17,6 +17,7 @@ HEAD = 16_384  # bytes that tell what an input is
 MAX_MAIL = 64 * 2**20  # bytes; large providers take mails of 25 to 50 MB, and a bounce returns one at most
 MAX_LINE = 2**20  # bytes; a reply of RFC 5321 section 4.5.3.1.5 has 512, a JSON event with its headers some 100,000
 _CHUNK = 65_536
+_BLOCK = 65_536  # bytes of lines that are read at once
 
 
 # --- streams ----------------------------------------------------------------------------------------------------
@@ -181,6 +182,23 @@ def _short_lines(file: BinaryIO, limit: int, too_long: list[int]) -> Iterator[by
             too_long.append(number)
             line = b"\n"
         yield line
+
+
+def blocks(file: BinaryIO, limit: int = MAX_LINE) -> Iterator[list[bytes | None]]:
+    r"""Yield the lines of a stream, as many at once as it has at hand; None for one of more than ``limit`` bytes.
+
+    >>> list(blocks(io.BufferedReader(io.BytesIO(b"550 no\n550 too long a line\n551")), 8))
+    [[b'550 no', None], [b'551']]
+    """
+    read = file.read1 if isinstance(file, io.BufferedReader) else file.read
+    rest = b""
+    while piece := read(_BLOCK):
+        *lines, rest = (rest + piece).split(b"\n")
+        if lines:
+            yield [line if len(line) <= limit else None for line in lines]
+        rest = rest[: limit + 1]  # enough to know that it is too long
+    if rest:
+        yield [rest if len(rest) <= limit else None]
 
 
 # --- mails ------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import NamedTuple
 
 from bounceml.errors import InputError
 from bounceml.parsing import logs
@@ -21,19 +22,20 @@ TIME_COLUMNS = ("time", "timestamp", "date", "bounced_at", "event_time")
 _NAMED = 20  # columns that a message lists
 
 # Chinese mail systems still write GB18030; Latin-1 takes any bytes and comes last.
-_ENCODINGS = ("utf-8-sig", "gb18030", "latin-1")
+_ENCODINGS = ("utf-8", "gb18030", "latin-1")
 
 
 def _decode(line: bytes) -> str:
     for encoding in _ENCODINGS:
         try:
-            return line.decode(encoding)
+            return line.decode(encoding).removeprefix("\ufeff")
         except UnicodeDecodeError:
             continue
     raise AssertionError("latin-1 decodes any bytes")
 
 
-def _place(source: str | None, number: int) -> str | None:
+def place(source: str | None, number: int) -> str | None:
+    """Return where a row stands: the path of its file, where it has one, and its number."""
     return f"{source}:{number}" if source else None
 
 
@@ -48,20 +50,48 @@ def from_text(text: str) -> list[Reply]:
     return replies or [Reply(text, outcome="not_a_bounce")]
 
 
-def read_lines(file: Iterable[bytes], source: str | None, _column: str | None) -> Iterator[Reply]:
-    """Yield one reply for each line that is not blank."""
-    for number, line in enumerate(file, 1):
+class Known(NamedTuple):
+    """What a row tells besides its reply."""
+
+    id: str | None
+    source: str | None
+    recipient: str | None
+    columns: Mapping[str, object] | None
+    time: str | None
+
+
+def replies_in(text: str, known: Known) -> Iterator[Reply]:
+    """Yield the reply that stands in a row, or those of the log line that stands there."""
+    logged = logs.read_line(text)
+    if logged is None:
+        yield Reply(text, known.id, known.source, known.recipient, columns=known.columns, time=known.time)
+        return
+    for reply in logged or [Reply(text, outcome="not_a_bounce")]:
+        yield reply._replace(
+            id=known.id,
+            source=known.source,
+            recipient=reply.recipient or known.recipient,
+            columns=known.columns,
+            time=reply.time or known.time,
+        )
+
+
+def read_lines(lines: Iterable[bytes], source: str | None, _column: str | None, first: int = 1) -> Iterator[Reply]:
+    """Yield one reply for each line that is not blank; ``first`` is the number of the first line."""
+    for number, line in enumerate(lines, first):
         if text := _decode(line).strip():
-            for reply in from_text(text):
-                yield reply._replace(source=_place(source, number))
+            yield from replies_in(text, Known(None, place(source, number), None, None, None))
 
 
-def _first(row: Mapping[str, object], names: Iterable[str]) -> str | None:
-    return next((str(row[name]) for name in names if row.get(name)), None)
+def _first(row: Mapping[str, object], names: Iterable[str]) -> object:
+    for name in names:
+        if value := row.get(name):
+            return value
+    return None
 
 
-def _time(row: Mapping[str, object]) -> str | None:
-    value = next((row[name] for name in TIME_COLUMNS if row.get(name)), None)
+def time_of(value: object) -> str | None:
+    """Return the time in a cell of ``TIME_COLUMNS`` in ISO 8601, where it is one."""
     if value is None:
         return None
     from bounceml.parsing import times  # most tables have no time, and need not pay for it
@@ -69,13 +99,20 @@ def _time(row: Mapping[str, object]) -> str | None:
     return times.iso(value)
 
 
-def _reply_column(columns: Iterable[str], wanted: str | None) -> str:
-    found = list(columns)
+def reply_column(columns: Collection[str], wanted: str | None) -> str:
+    """Return the column that holds the reply.
+
+    Raises
+    ------
+    InputError
+        Where there is no such column.
+
+    """
     for name in (wanted,) if wanted else REPLY_COLUMNS:
-        if name in found:
+        if name in columns:
             return name
     sought = f"no column {wanted!r}" if wanted else "no column that holds the reply"
-    there = ", ".join(map(str, found[:_NAMED])) + (", …" if len(found) > _NAMED else "")
+    there = ", ".join(map(str, islice(columns, _NAMED))) + (", …" if len(columns) > _NAMED else "")
     raise InputError(f"{sought}; there are {there or 'none'}: name one with --column")
 
 
@@ -92,25 +129,21 @@ def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None
         The table's path, where it has one, and the line or row in it.
 
     """
-    place = _place(source, number)
     given = row.get("id")
-    known = Reply(
-        "",
-        id=None if given is None else str(given),
-        source=place,
-        recipient=_first(row, RECIPIENT_COLUMNS),
-        columns={name: value for name, value in row.items() if name != "id"} or None,
-        time=_time(row),
+    recipient = _first(row, RECIPIENT_COLUMNS)
+    known = Known(
+        None if given is None else str(given),
+        place(source, number),
+        None if recipient is None else str(recipient),
+        {name: value for name, value in row.items() if name != "id"} or None,
+        time_of(_first(row, TIME_COLUMNS)),
     )
     try:
-        column = _reply_column(row, wanted)
+        text = row[reply_column(row, wanted)]
     except InputError as error:
-        yield known._replace(error=f"{place or f'line {number}'}: {error}")
+        yield Reply("", *known[:3], columns=known.columns, time=known.time, error=f"{known.source or f'line {number}'}: {error}")
         return
-    for reply in from_text(str(row[column] if row[column] is not None else "")):
-        yield reply._replace(
-            id=known.id, source=place, recipient=reply.recipient or known.recipient, columns=known.columns, time=reply.time or known.time
-        )
+    yield from replies_in("" if text is None else str(text), known)
 
 
 def _distinct(header: Iterable[str]) -> list[str]:
@@ -188,9 +221,9 @@ def table(lines: Iterator[str], delimiter: str = ",") -> Iterator[tuple[int, lis
 
 def unclosed(source: str | None, number: int) -> Reply:
     """Return what stands for a row whose quote is never closed."""
-    place = _place(source, number)
+    where = place(source, number)
     why = "a quote opens in this row and is not closed; mend the row (those below are read)"
-    return Reply("", source=place, error=f"{place or f'line {number}'}: {why}")
+    return Reply("", source=where, error=f"{where or f'line {number}'}: {why}")
 
 
 def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
@@ -203,7 +236,7 @@ def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> I
         if cells is None:
             raise InputError("a quote opens in the header line and is not closed; mend it")
         names = _distinct(cells)
-        position = names.index(_reply_column(names, column))
+        position = names.index(reply_column(names, column))
     except InputError as error:
         yield Reply("", source=source, error=f"{source or 'input'}: {error}")
         return
@@ -213,22 +246,22 @@ def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> I
         elif len(cells) > position:
             yield from replies_of(by_column(names, cells), names[position], source, number)
         elif cells:
-            place = _place(source, number)
-            why = f"{place or f'line {number}'}: too few columns for {names[position]!r}; mend the row"
+            where = place(source, number)
+            why = f"{where or f'line {number}'}: too few columns for {names[position]!r}; mend the row"
             yield from (reply._replace(error=why) for reply in replies_of(by_column(names, cells), names[position], source, number))
 
 
-def read_jsonl(file: Iterable[bytes], source: str | None, column: str | None) -> Iterator[Reply]:
-    """Yield one reply for each JSON object, one a line."""
-    for number, line in enumerate(file, 1):
+def read_jsonl(lines: Iterable[bytes], source: str | None, column: str | None, first: int = 1) -> Iterator[Reply]:
+    """Yield one reply for each JSON object, one a line; ``first`` is the number of the first line."""
+    for number, line in enumerate(lines, first):
         if not line.strip():
             continue
-        place = _place(source, number)
+        where = place(source, number)
         try:
             row = json.loads(_decode(line))
             if not isinstance(row, dict):
                 raise InputError("not a JSON object")
         except (InputError, ValueError, RecursionError) as error:
-            yield Reply("", source=place, error=f"{place or f'line {number}'}: {error}")
+            yield Reply("", source=where, error=f"{where or f'line {number}'}: {error}")
         else:
             yield from replies_of(row, column, source, number)

@@ -6,11 +6,11 @@ import csv
 import io
 from typing import Any
 
+from bounceml.cells import guarded
 from bounceml.report.aggregate import TABLES
 from bounceml.report.bounded import KINDS
 
 _COLUMNS = ("name", "count", *KINDS, "category", "action", "first_seen", "last_seen")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is computed by a spreadsheet (OWASP, CSV injection)
 
 
 def render(summary: dict[str, Any]) -> str:
@@ -25,9 +25,5 @@ def render(summary: dict[str, Any]) -> str:
         rows.writerow(["timeline", bar["time"], sum(bar[kind] for kind in KINDS), *(bar[kind] for kind in KINDS)])
     for name in TABLES:
         for row in summary[name]["rows"]:
-            rows.writerow([name, *(_cell(row[column]) for column in _COLUMNS)])
+            rows.writerow([name, *(guarded(cell) if isinstance(cell := row[column], str) else cell for column in _COLUMNS)])
     return out.getvalue()
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
