@@ -6,7 +6,7 @@ import json
 import math
 
 # JSON may hold these as they are, but many programs end a line at them.
-_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def _plain(value: object) -> object:
@@ -25,16 +25,16 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
+
+
 def as_json(value: object) -> str:
     """Return a value as JSON on one line; NaN and infinities as null, times in ISO 8601."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = _ENCODER.encode(value)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain)
-    for character, escaped in _LINE_ENDS.items():
-        if character in text:
-            text = text.replace(character, escaped)
-    return text
+        text = _ENCODER.encode(_finite(value))
+    return text if text.isprintable() else text.translate(_LINE_ENDS)
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what opens a formula in a spreadsheet (OWASP, CSV Injection)

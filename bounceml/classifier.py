@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bounceml import artefact, decide, details, explain, rules, tables, text
+from bounceml import artefact, decide, explain, rules, tables, text
 from bounceml.errors import DataError, UsageError
 from bounceml.model import Model
 from bounceml.tables import Rule
@@ -36,13 +36,13 @@ def judge(scores: list[Score], reading: Reading, thresholds: Thresholds, own: Vo
 
 
 class _Wording(NamedTuple):
-    """What is known of a wording. ``alone`` says that its replies may tell something of their own, or stand in another relation."""
+    """What is known of a wording; whether its replies may tell something of their own, or their parts stand in some relation."""
 
     reading: Reading
     decision: Decision
     shared: Verdict
-    tells: bool
-    alone: bool
+    may_tell: bool
+    may_relate: bool
 
 
 class Classifier:
@@ -152,22 +152,20 @@ class Classifier:
             shared = explain.unreadable(reply, self.voice, self.model.name)
             return Finding(reply, self._labelled(shared, None), "")
         found = self._of_wording(words := text.wording(reply.text), reply.outcome, reply.status)
-        if found.alone:
-            if text.may_relate(found.reading) and (between := text.relations(text.judged(reply.text), reply.recipient)):
-                found = self._of_wording(words, reply.outcome, reply.status, between)
-            found = found._replace(shared=explain.own(reply, found.shared, self.voice.lang, found.tells))
+        if found.may_relate and (between := text.relations(text.judged(reply.text), reply.recipient)):
+            found = self._of_wording(words, reply.outcome, reply.status, between)
+        shared = explain.own(reply, found.shared, self.voice.lang) if found.may_tell else found.shared
         if explained:
-            found = found._replace(shared=self._explained(reply, found))
-        return Finding(reply, found.shared, found.reading.template)
+            shared = self._explained(reply, found, shared)
+        return Finding(reply, shared, found.reading.template)
 
     def _judged(self, wording: str, outcome: str, status: str | None, relations: str = "") -> _Wording:
         reading = text.reading(wording, outcome, status, relations)
         own = next(rules.own_votes(self.rules or (), reading.template), None)
         decision = judge(self.model.scores(reading.template), reading, self.thresholds, own)
         shared = explain.general(reading, decision, self.thresholds, self.voice, self.model.name, self.policy)
-        tells = details.may_tell(reading.template, decision.category)
-        alone = tells or decision.category in decide.MISTYPED or text.may_relate(reading)
-        return _Wording(reading, decision, self._labelled(shared, decision), tells, alone)
+        may_tell = explain.may_tell(wording, decision.category)
+        return _Wording(reading, decision, self._labelled(shared, decision), may_tell, text.may_relate(reading))
 
     def _labelled(self, shared: Verdict, decision: Decision | None) -> Verdict:
         """The same with the label of the user's rule that decided, where the user has rules."""
@@ -176,10 +174,10 @@ class Classifier:
         by = {item.by for item in decision.evidence} if decision else ()
         return shared._replace(user_label=next((rule.label for rule in self.rules if rule.id in by), ""))
 
-    def _explained(self, reply: Reply, found: _Wording) -> Verdict:
+    def _explained(self, reply: Reply, found: _Wording, shared: Verdict) -> Verdict:
         from bounceml import evidence
 
-        reading, decision, shared = found.reading, found.decision, found.shared
+        reading, decision = found.reading, found.decision
         weights = self.model.explained(reading.template) if decision.decided_by == "model" else None
         words = evidence.of_model(weights, decision.category) if weights else ()
         told = evidence.told(reply, reading, decision, weights, self.rules or ())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from bounceml import tables
+from bounceml import tables, text
 
 _REMEMBERED = 256  # texts: a report on many recipients repeats what befell them
 _LOOKED_AT = 4096  # characters of a reply
@@ -66,9 +66,11 @@ def find(text: str, category: str, lang: str, lasting: bool) -> Details:
     return Details(tuple(cause), tuple(remedy), delay, zone)
 
 
-def may_tell(template: str, category: str) -> bool:
-    """Say whether replies of this template may have details; most have none, and ``find`` need not look."""
-    return category == "dnsbl_listed" or bool(_details(category)) or bool(_UNIT.search(template))
+def may_tell(wording: str, category: str) -> bool:
+    """Say whether replies of this wording (see ``text.wording``) may have details; most have none, and ``find`` need not look."""
+    if not (_details(category) or _UNIT.search(wording)):
+        return False
+    return not text.tells_all(wording) or find(wording, category, "en", lasting=False) != NOTHING  # no pattern minds the case of letters
 
 
 def meaning(code: str, lang: str) -> str:
@@ -82,15 +84,29 @@ def meaning(code: str, lang: str) -> str:
 
 
 @cache
-def _details(category: str) -> list[tuple[tables.Detail, re.Pattern[str]]]:
-    return [(d, re.compile(d.pattern, re.IGNORECASE)) for d in tables.details().details if category in d.categories]
+def _details(category: str) -> list[tables.Detail]:
+    return [detail for detail in tables.details().details if category in detail.categories]
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _may_hit(words: tuple[str, ...], lower: str) -> bool:
+    """Say whether a pattern may hit a text: it cannot where none of its words is there."""
+    for word in words:  # a loop, as a generator in any() takes twice the time
+        if word in lower:
+            return True
+    return not words
 
 
 def _hits(text: str, category: str) -> Iterator[tuple[tables.Detail, re.Match[str]]]:
     """Yield the first detail of each topic that the text holds."""
     told = set()
-    for detail, pattern in _details(category):
-        if detail.topic not in told and (found := pattern.search(text)):
+    lower = text.lower()
+    for detail in _details(category):
+        if detail.topic not in told and _may_hit(detail.words, lower) and (found := _compiled(detail.pattern).search(text)):
             told.add(detail.topic)
             yield detail, found
 
@@ -139,11 +155,6 @@ def _duration(seconds: int, lang: str) -> str:
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
 _UNIT = re.compile(r"\bs\b|sec|min|hour|秒|分|小时|小時", re.IGNORECASE)
-_RETRY = re.compile(
-    r"(?:try|retry|again|later|wait|back|再试|重试|重試|稍后|请等待|greylist\w*|deferred)\D{0,40}?(\d{1,5})\s*-?\s*(seconds?|secs?|s\b|minutes?|mins?|hours?|秒|分|小时|小時)"
-    r"|(\d{1,5})\s*(seconds?|secs?|minutes?|mins?|hours?|秒钟?|分钟?|分鐘|小时|小時)(?:之?后|之?後|\s+(?:later|and try|before))",
-    re.IGNORECASE,
-)
 _HOST = r"(?<![a-z0-9.-])[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){1,8}"
 
 
@@ -153,7 +164,8 @@ def retry_after(text: str) -> int | None:
     >>> retry_after("Greylisted, try again in 5 minutes")
     300
     """
-    match = _RETRY.search(text)
+    wait = tables.details().wait
+    match = _compiled(wait.pattern).search(text) if _may_hit(wait.words, text.lower()) else None
     if not match:
         return None
     number, unit = (match[1], match[2]) if match[1] else (match[3], match[4])

@@ -100,7 +100,12 @@ def general(reading: Reading, decision: Decision, thresholds: Thresholds, voice:
     )
 
 
-def own(reply: Reply, shared: Verdict, lang: str, tells: bool) -> Verdict:
+def may_tell(wording: str, category: str) -> bool:
+    """Say whether ``own`` may find more in a reply of this wording (see ``text.wording``) than in another."""
+    return category in decide.MISTYPED or details.may_tell(wording, category)
+
+
+def own(reply: Reply, shared: Verdict, lang: str) -> Verdict:
     """Return what the verdict on one reply shares with others, and what the reply tells besides; the same, where it tells nothing.
 
     Parameters
@@ -111,14 +116,11 @@ def own(reply: Reply, shared: Verdict, lang: str, tells: bool) -> Verdict:
         What ``general`` returned for its wording.
     lang
         Language of the texts.
-    tells
-        Whether there may be details, see ``details.may_tell``.
 
     """
-    if tells:
-        told = details.find(text.judged(reply.text), shared.category, lang, shared.permanence == "permanent")
-        if told != details.NOTHING:
-            shared = _detailed(shared, told, lang)
+    told = details.find(text.judged(reply.text), shared.category, lang, shared.permanence == "permanent")
+    if told != details.NOTHING:
+        shared = _detailed(shared, told, lang)
     if shared.category in decide.MISTYPED:
         from bounceml import suggest  # 10 ms that other verdicts need not pay
 

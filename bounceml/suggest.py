@@ -45,7 +45,7 @@ def correct(reply: Reply, category: str) -> Correction:
     '＠'
 
     """
-    if category not in decide.MISTYPED:
+    if category not in decide.MISTYPED or not (reply.recipient or reply.original_recipient or any(sign in reply.text for sign in _SIGNS)):
         return NOTHING
     illegal: tuple[Evidence, ...] = ()
     for written in _written(reply, category):
@@ -59,6 +59,7 @@ def correct(reply: Reply, category: str) -> Correction:
 # --- what was written -------------------------------------------------------------------------------------------
 
 _AT = "@＠﹫"
+_SIGNS = f"{_AT}."  # a text without one holds neither an address nor a host
 _ENCLOSED = re.compile(
     rf"""<([^<>{_AT}]{{1,64}}[{_AT}]+[^<>{_AT}]{{1,255}})>
         |"([^<>"{_AT}]{{1,64}}[{_AT}]+[^<>"{_AT}]{{1,255}})["]""",

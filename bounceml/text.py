@@ -303,6 +303,7 @@ _MAX_TEXT = 16_384  # characters that are judged; a reply has some hundred, and 
 _LONG = 2000  # characters; texts beyond it are remembered apart, a few, as thousands of them would fill the memory
 
 
+@lru_cache(16)  # of one text more than one thing is asked
 def judged(given: str) -> str:
     """Return the part of a reply's text that is judged, normalised."""
     return normalise(given[:_MAX_TEXT])
@@ -321,6 +322,15 @@ def wording(given: str) -> str:
         if _CHANGES not in found:
             return found
     return _wording(given)
+
+
+def tells_all(wording: str) -> bool:
+    """Say whether replies of this wording differ in the case of letters at most, as nothing in it is masked.
+
+    Only ASCII and Chinese are looked at: their letters have one lower case each.
+    """
+    masked = any(sign in wording for sign in ("<", "dnsbl:", _CODE))
+    return not masked and all(letter.isascii() or is_han(letter) or "\u3000" <= letter <= "\u303f" for letter in wording)
 
 
 def _wording(given: str) -> str:

@@ -264,6 +264,7 @@ class Verdict(NamedTuple):
 FIELDS = Verdict._fields[: -len(Verdict._field_defaults)]  # those of the contract
 LABELS = ("scheme_label", "user_label")
 OWN = FIELDS.index("reply") + 1  # the fields in front are the reply's own
+_OURS = frozenset(FIELDS + LABELS)
 _COLUMNS = Verdict._fields.index("columns")  # and so are this one and the next
 
 
@@ -300,6 +301,8 @@ def verdicts_of(findings: list[Finding]) -> list[Verdict]:
 
 def carried_columns(columns: Mapping[str, object]) -> dict[str, object]:
     """Return the columns of a row as they are called beside the verdict's fields."""
+    if _OURS.isdisjoint(columns):
+        return dict(columns)
     return {carried_name(name, columns): value for name, value in columns.items()}
 
 
@@ -309,7 +312,7 @@ def carried_name(name: str, columns: Container[str] = ()) -> str:
     >>> carried_name("campaign"), carried_name("status"), carried_name("status", {"status", "input_status"})
     ('campaign', 'input_status', 'input_input_status')
     """
-    if name not in FIELDS and name not in LABELS:
+    if name not in _OURS:
         return name
     name = f"input_{name}"
     while name in columns:

@@ -70,9 +70,7 @@ class Running:
         self.lines = folder / "lines.txt"
         self.lines.write_text("".join(map(LINE.format, range(60_000))))
         command = [*COMMAND, "--jobs", "2", "-o", str(self.out), str(self.lines), "-"]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
         while len(children(self.process.pid)) < 2:
             time.sleep(0.01)
         self.workers = children(self.process.pid)

@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bounceml.errors import InputError
 from bounceml.parsing import logs
@@ -19,6 +19,7 @@ REPLY_COLUMNS = ("text", "reply", "diagnostic_code", "diagnostic", "smtp_respons
 RECIPIENT_COLUMNS = ("recipient", "email", "rcpt", "to")
 TIME_COLUMNS = ("time", "timestamp", "date", "bounced_at", "event_time")
 
+_JSON = json.JSONDecoder()
 _NAMED = 20  # columns that a message lists
 
 # Chinese mail systems still write GB18030; Latin-1 takes any bytes and comes last.
@@ -62,10 +63,14 @@ class Known(NamedTuple):
 
 def replies_in(text: str, known: Known) -> Iterator[Reply]:
     """Yield the reply that stands in a row, or those of the log line that stands there."""
-    logged = logs.read_line(text)
-    if logged is None:
+    if (logged := logs.read_line(text)) is None:
         yield Reply(text, known.id, known.source, known.recipient, columns=known.columns, time=known.time)
-        return
+    else:
+        yield from _logged(text, logged, known)
+
+
+def _logged(text: str, logged: list[Reply], known: Known) -> Iterator[Reply]:
+    """The replies of a log line that stands in a row; one without a result is no bounce."""
     for reply in logged or [Reply(text, outcome="not_a_bounce")]:
         yield reply._replace(
             id=known.id,
@@ -80,7 +85,10 @@ def read_lines(lines: Iterable[bytes], source: str | None, _column: str | None, 
     """Yield one reply for each line that is not blank; ``first`` is the number of the first line."""
     for number, line in enumerate(lines, first):
         if text := _decode(line).strip():
-            yield from replies_in(text, Known(None, place(source, number), None, None, None))
+            if (logged := logs.read_line(text)) is None:
+                yield Reply(text, None, place(source, number))
+            else:
+                yield from _logged(text, logged, Known(None, place(source, number), None, None, None))
 
 
 def _first(row: Mapping[str, object], names: Iterable[str]) -> object:
@@ -116,26 +124,26 @@ def reply_column(columns: Collection[str], wanted: str | None) -> str:
     raise InputError(f"{sought}; there are {there or 'none'}: name one with --column")
 
 
-def replies_of(row: Mapping[str, object], wanted: str | None, source: str | None, number: int) -> Iterator[Reply]:
+def replies_of(row: dict[str, Any], wanted: str | None, source: str | None, number: int) -> Iterator[Reply]:
     """Yield the reply in a row of a table, or those of the log line in it; all columns but ``id`` go with it.
 
     Parameters
     ----------
     row
-        The row, by column.
+        The row, by column; the replies keep it.
     wanted
         The column that holds the reply, where one is named.
     source, number
         The table's path, where it has one, and the line or row in it.
 
     """
-    given = row.get("id")
+    given = row.pop("id", None)
     recipient = _first(row, RECIPIENT_COLUMNS)
     known = Known(
         None if given is None else str(given),
         place(source, number),
         None if recipient is None else str(recipient),
-        {name: value for name, value in row.items() if name != "id"} or None,
+        row or None,
         time_of(_first(row, TIME_COLUMNS)),
     )
     try:
@@ -258,7 +266,10 @@ def read_jsonl(lines: Iterable[bytes], source: str | None, column: str | None, f
             continue
         where = place(source, number)
         try:
-            row = json.loads(_decode(line))
+            text = _decode(line).strip()
+            row, end = _JSON.raw_decode(text)  # json.loads looks for blanks around it, with two patterns
+            if end != len(text):
+                raise InputError(f"Extra data: column {end + 1}")
             if not isinstance(row, dict):
                 raise InputError("not a JSON object")
         except (InputError, ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 _YEARS = range(1990, 2101)  # any other is of a clock that was never set
 _EPOCH = re.compile(r"\d{9,13}(?:\.\d*)?")
+_EARLIEST, _LATEST = 10**8, 10**13  # numbers of 9 to 13 digits
 _MILLISECONDS = 10**11  # from here on, a number counts these: as seconds it would be the year 5138
 _STAMP = re.compile(r"(?:<\d{1,3}>(?:1 )?)?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?) ?(Z|[+-]\d\d:?\d\d)?(?=\s)")
 _SYSLOG = re.compile(r"(?:<\d{1,3}>)?([A-Z][a-z]{2}) ([ \d]\d) (?:(\d{4}) )?(\d\d:\d\d:\d\d)")  # RFC 3164 section 4.1.2
@@ -33,7 +34,7 @@ def iso(value: object) -> str | None:
         moment = _moment(value)
         if moment is None or moment.year not in _YEARS:
             return None
-        if moment.tzinfo:
+        if moment.tzinfo not in (None, UTC):
             moment = moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError, TypeError, IndexError):  # the last two are of the email package
         return None
@@ -43,10 +44,11 @@ def iso(value: object) -> str | None:
 def _moment(value: object) -> datetime | None:
     if isinstance(value, datetime):
         return value
+    if type(value) is int:  # most are, and need no pattern
+        return _since_epoch(value)
     text = str(value).strip()
     if _EPOCH.fullmatch(text):
-        number = float(text)
-        return datetime.fromtimestamp(number / 1000 if number >= _MILLISECONDS else number, UTC)
+        return _since_epoch(float(text))
     if text[:4].isdecimal():
         return datetime.fromisoformat(text)
     if not isinstance(value, str):
@@ -54,6 +56,12 @@ def _moment(value: object) -> datetime | None:
     from email.utils import parsedate_to_datetime  # 15 ms that a log need not pay for
 
     return parsedate_to_datetime(text)
+
+
+def _since_epoch(number: float) -> datetime | None:
+    if not _EARLIEST <= number < _LATEST:
+        return None
+    return datetime.fromtimestamp(number / 1000 if number >= _MILLISECONDS else number, UTC)
 
 
 def of_line(line: str, now: datetime | None = None) -> str | None:

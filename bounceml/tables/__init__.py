@@ -82,19 +82,31 @@ class Rule(NamedTuple):
 
 
 class Detail(NamedTuple):
-    """What a reply of these categories may tell besides, and the sentences for it by language; see details.toml."""
+    """What a reply of these categories may tell besides, and the sentences for it by language; see details.toml.
+
+    One of the ``words`` is in every text that the pattern hits, in lower case.
+    """
 
     topic: str
     categories: frozenset[str]
     pattern: str
+    words: tuple[str, ...]
     cause: Mapping[str, str]
     remedy: Mapping[str, str]
 
 
+class Wait(NamedTuple):
+    """How replies say how long to wait; ``words`` as in ``Detail``."""
+
+    pattern: str
+    words: tuple[str, ...]
+
+
 class Details(NamedTuple):
-    """All details, and the sentences on the verdict's own fields by language."""
+    """All details, how long to wait, and the sentences on the verdict's own fields by language."""
 
     details: tuple[Detail, ...]
+    wait: Wait
     sentences: Mapping[str, Mapping[str, str]]
 
 
@@ -285,10 +297,17 @@ def details() -> Details:
     """Return what replies may tell besides their category, in the order of the file."""
     data = compiled.read("details")
     found = (
-        Detail(block["topic"], frozenset(block["category"]), block["pattern"], block.get("cause", {}), block.get("remedy", {}))
+        Detail(
+            block["topic"],
+            frozenset(block["category"]),
+            block["pattern"],
+            tuple(block["words"]),
+            block.get("cause", {}),
+            block.get("remedy", {}),
+        )
         for block in data["detail"]
     )
-    return Details(tuple(found), data["sentence"])
+    return Details(tuple(found), Wait(data["wait"]["pattern"], tuple(data["wait"]["words"])), data["sentence"])
 
 
 @cache

@@ -8,7 +8,6 @@ from json.encoder import encode_basestring
 from bounceml.cells import as_json
 from bounceml.values import FIELDS, OWN, Finding, Verdict, carried_columns
 
-_NAMES = [f'"{name}": ' for name in FIELDS[:OWN]]
 _REMEMBERED = 8192  # verdicts of one wording each, as many as a classifier remembers
 
 
@@ -51,11 +50,14 @@ def encode(findings: list[Finding]) -> bytes:
     """Return a line for each finding; the columns of a table's row stand behind the verdict's fields."""
     lines: list[bytes] = []
     for finding in findings:
-        own = ", ".join([name + _quoted(value) for name, value in zip(_NAMES, finding.own, strict=True)])
-        lines.append(f"{{{own}, ".encode("utf-8", "backslashreplace"))
-        shared = _shared.of(finding.shared)
-        if finding.reply.columns:
-            carried = as_json(carried_columns(finding.reply.columns))
+        reply, shared = finding.reply, _shared.of(finding.shared)
+        own = (
+            f'{{"id": {_quoted(reply.id)}, "source": {_quoted(reply.source)}, "recipient": {_quoted(reply.recipient)}, '
+            f'"original_recipient": {_quoted(reply.original_recipient)}, "reply": {_quoted(reply.text)}, '
+        )
+        lines.append(own.encode("utf-8", "backslashreplace"))
+        if reply.columns:
+            carried = as_json(carried_columns(reply.columns))
             lines += (shared[:-2], b", ", carried[1:].encode("utf-8", "backslashreplace"), b"\n")
         else:
             lines.append(shared)
