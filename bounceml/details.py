@@ -68,7 +68,7 @@ def find(text: str, category: str, lang: str, lasting: bool) -> Details:
 
 def may_tell(wording: str, category: str) -> bool:
     """Say whether replies of this wording (see ``text.wording``) may have details; most have none, and ``find`` need not look."""
-    if not (_details(category) or _UNIT.search(wording)):
+    if not (_details(category) or _may_hit(tables.details().wait.words, wording)):
         return False
     return not text.tells_all(wording) or find(wording, category, "en", lasting=False) != NOTHING  # no pattern minds the case of letters
 
@@ -154,7 +154,6 @@ def _duration(seconds: int, lang: str) -> str:
 # --- fields of the verdict --------------------------------------------------------------------------------------
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "秒": 1, "分": 60, "小": 3600, "时": 3600, "時": 3600}
-_UNIT = re.compile(r"\bs\b|sec|min|hour|秒|分|小时|小時", re.IGNORECASE)
 _HOST = r"(?<![a-z0-9.-])[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){1,8}"
 
 

@@ -98,6 +98,8 @@ def _bare(given: str) -> str:
     >>> _bare("Joe <joe@example.org>"), _bare("joe@example.org.")
     ('joe@example.org', 'joe@example.org')
     """
+    if _PLAIN.fullmatch(given):
+        return given
     from email.utils import parseaddr
 
     return (parseaddr(given)[1] or given).rstrip(".")
@@ -122,6 +124,7 @@ _FULL_STOPS = str.maketrans("。、·", "...")  # NFKC leaves these as they are
 _HAN_AROUND = re.compile(rf"^[{_HAN}\s]+|[{_HAN}\s]+$")
 _SENTENCE_BEFORE = re.compile(rf"^.*[{_HAN}]")
 _SENTENCE_GOES_ON = re.compile(rf"[。，、；：！？）》」”]*[{_HAN}].*")
+_PLAIN = re.compile(r"[a-z0-9._+-]+@((?!www\.)(?:[a-z0-9-]+\.)+[a-z]{2,24})", re.IGNORECASE)  # an address that needs no tidying
 _MASKED = re.compile(r"[*#]+")  # a local part that a web page hid
 _WRONG_DOTS = re.compile(r"[.,;/\\]+")
 
@@ -133,6 +136,8 @@ def address(written: str) -> str | None:
     >>> address("joe＠gmail．com"), address("mailto:joe@gmail,com"), address("joe@gmail.com"), address("joe@example.org")
     ('joe@gmail.com', 'joe@gmail.com', None, None)
     """
+    if (plain := _PLAIN.fullmatch(written)) and domain(plain[1].lower()) is None:
+        return None
     local, at, typed = _tidy(written)
     if _MASKED.fullmatch(local):
         return domain(typed)

@@ -38,7 +38,11 @@ PROGRAMS = (
     Program("qmail", ("@4",), (": failure: ", ": deferral: ", ": success: ", "qmail", "starting delivery ")),
 )
 _STARTS = tuple(start for program in PROGRAMS for start in program.starts)
-_SIGNS = tuple(sign for program in PROGRAMS for sign in program.signs)
+
+# The signs by what several have in common, which most lines have not.
+_ALL_SIGNS = [sign for program in PROGRAMS for sign in program.signs]
+_COMMON = ("=", ": ", "")
+_SIGNS = [(common, [s for s in _ALL_SIGNS if next(c for c in _COMMON if c in s) == common]) for common in _COMMON]
 
 # What opens a line of any log: the time of RFC 3164 section 4.1.2 or RFC 3339, a syslog priority before it.
 _STAMP_STARTS = frozenset("<0123456789JFMASOND")
@@ -59,9 +63,11 @@ def _reader(name: str) -> Callable[[str], list[Reply] | None]:
 
 def _has_sign(line: str) -> bool:
     """Say whether a line may be of a program: the test that every pasted reply goes through, 1.5 µs."""
-    for sign in _SIGNS:  # a loop, as a generator in any() takes twice the time
-        if sign in line:
-            return True
+    for letters, signs in _SIGNS:  # loops, as a generator in any() takes twice the time
+        if letters in line:
+            for sign in signs:
+                if sign in line:
+                    return True
     return line.startswith(_STARTS)
 
 

@@ -7,7 +7,9 @@ import io
 import json
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from itertools import chain, islice
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from bounceml.errors import InputError
@@ -102,9 +104,20 @@ def time_of(value: object) -> str | None:
     """Return the time in a cell of ``TIME_COLUMNS`` in ISO 8601, where it is one."""
     if value is None:
         return None
+    return _iso(value) if isinstance(value, str | int | float) else _times().iso(value)
+
+
+@lru_cache(1024)  # rows in the order of their times repeat them
+def _iso(value: object) -> str | None:
+    found: str | None = _times().iso(value)
+    return found
+
+
+@cache
+def _times() -> ModuleType:
     from bounceml.parsing import times  # most tables have no time, and need not pay for it
 
-    return times.iso(value)
+    return times
 
 
 def reply_column(columns: Collection[str], wanted: str | None) -> str:
