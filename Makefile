@@ -3,13 +3,14 @@
 # make lab    let real mail servers bounce mails on loopback and record what they write (Debian, root; five minutes)
 # make lab-pipe   let Postfix, Exim and cron hand mails to bounceml as the README says (Debian, root; two minutes)
 # make fuzz   feed the readers mutated mails and logs for 30 minutes, or SECONDS=…
+# make equal  see on a million lines that what is remembered changes no verdict (ten minutes)
 # make bench-mails   how many ordinary bounces are read and judged a second
 PYTHON ?= python3
 SECONDS ?= 1800
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo setup tables test quick lint fuzz train evaluate lab lab-pipe bench-mails wheel clean
+.PHONY: demo setup tables test quick lint fuzz equal train evaluate lab lab-pipe bench-mails wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"
@@ -45,6 +46,9 @@ lint: setup
 fuzz: setup
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python fuzz/target.py fuzz/corpus -artifact_prefix=fuzz/crashes/ -dict=fuzz/words.dict -max_total_time=$(SECONDS) -max_len=32768 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+
+equal: tables
+	LINES_TO_COMPARE=1000000 $(BIN)/pytest tests/test_one_path.py
 
 train: setup
 	$(BIN)/bounceml train

@@ -35,6 +35,15 @@ def judge(scores: list[Score], reading: Reading, thresholds: Thresholds, own: Vo
     return decide.expired(decision, thresholds) if reading.expired or reading.outcome == "expired" else decision
 
 
+class CacheInfo(NamedTuple):
+    """The counters of a cache, as of ``functools.lru_cache``."""
+
+    hits: int
+    misses: int
+    maxsize: int | None
+    currsize: int
+
+
 class _Wording(NamedTuple):
     """What is known of a wording; whether its replies may tell something of their own, or their parts stand in some relation."""
 
@@ -182,6 +191,10 @@ class Classifier:
         words = evidence.of_model(weights, decision.category) if weights else ()
         told = evidence.told(reply, reading, decision, weights, self.rules or ())
         return shared._replace(evidence=words + shared.evidence, told=told)
+
+    def remembered(self) -> CacheInfo:
+        """Return how often a wording was known already, and how many are: ``hits``, ``misses``, ``maxsize``, ``currsize``."""
+        return CacheInfo(*self._of_wording.cache_info())
 
     def explained(self, reply: Reply | str) -> Explanation:
         """Return the weight of each word of a reply for every category: all that the model's probabilities are made of.

@@ -1,0 +1,1 @@
+"""Streams of replies to measure on, and what measures."""
