@@ -12,8 +12,10 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from math import exp, log, sqrt
+from operator import mul
 
 from bounceml import concepts, text
 from bounceml.artefact import Artefact
@@ -31,6 +33,7 @@ PLACES: dict[str, Callable[[str], list[tuple[Span, ...]]]] = {
     "chars": text.char_places,
     "concepts": concepts.concept_places,
 }
+_REMEMBERED = 32_768  # features whose rows are known, 7 MB: new templates are made of words that others had
 _RUN = re.compile(r"\S+")
 
 
@@ -55,6 +58,7 @@ class Model:
         self._unseen_idf: dict[str, float] = artefact.manifest["unseen_idf"]
         self._hashes, self._idf, self._weights = arrays["hashes"], arrays["idf"], arrays["weights"]
         self._scale, self._intercept = arrays["scale"], arrays["intercept"]
+        self._row = lru_cache(_REMEMBERED)(self._found)
 
     def _features(self, template: str) -> Iterator[tuple[str, str, int, float]]:
         """Yield (family, feature, row of the arrays, value) for each known feature.
@@ -64,28 +68,38 @@ class Model:
         for family in self._family_weights:
             found, squared = [], 0.0
             for feature, count in Counter(FAMILIES[family](template)).items():
-                key = feature_hash(family, feature)
-                row = bisect_left(self._hashes, key)
-                known = row < len(self._hashes) and self._hashes[row] == key
-                value = (1.0 + log(count)) * (self._idf[row] if known else self._unseen_idf[family])
+                row, idf = self._row(family, feature)
+                value = (1.0 + log(count)) * idf
                 squared += value * value
-                if known:
+                if row is not None:
                     found.append((feature, row, value))
             length = sqrt(squared)
             for feature, row, value in found:
                 yield family, feature, row, value / length * self._family_weights[family]
 
+    def _found(self, family: str, feature: str) -> tuple[int | None, float]:
+        """Return the row of a feature, None where training never saw it, and its idf."""
+        key = feature_hash(family, feature)
+        row = bisect_left(self._hashes, key)
+        if row < len(self._hashes) and self._hashes[row] == key:
+            return row, self._idf[row]
+        return None, self._unseen_idf[family]
+
+    def _sums(self, rows: list[int], values: list[float]) -> list[float]:
+        """Return for each label the sum of its weights in these rows, each times its value."""
+        size = len(self.labels)
+        columns = zip(*(self._weights[row * size : row * size + size] for row in rows), strict=True)
+        return [sum(map(mul, values, column)) for column in columns] if rows else [0.0] * size
+
     def scores(self, template: str) -> list[Score]:
         """Return every category with its calibrated probability, most probable first."""
-        size = len(self.labels)
-        sums = [0.0] * size
-        for _, _, row, value in self._features(template):
-            sums = [total + value * weight for total, weight in zip(sums, self._weights[row * size : row * size + size], strict=True)]
+        found = list(self._features(template))
+        sums = self._sums([row for _, _, row, _ in found], [value for _, _, _, value in found])
         margins = [a + b * c for a, b, c in zip(self._intercept, self._scale, sums, strict=True)]
         single = [1.0 / (1.0 + exp(-margin)) for margin in margins]
         whole = sum(single)
-        found = [Score(label, one / whole) for label, one in zip(self.labels, single, strict=True)]
-        return sorted(found, key=lambda score: -score.probability)
+        scores = [Score(label, one / whole) for label, one in zip(self.labels, single, strict=True)]
+        return sorted(scores, key=lambda score: -score.probability)
 
     def explained(self, template: str) -> Explanation:
         """Return the weight of each word of a template for every category, all that the scores are made of.
@@ -93,7 +107,7 @@ class Model:
         A feature's weight is shared alike by the places where it stands: a pair's by its two words, that of neighbouring
         characters by the words they are of. What training never saw weighs nothing.
         """
-        size, words = len(self.labels), _words(template)
+        words = _words(template)
         owner = {place: number for number, (_, start, end) in enumerate(words) for place in range(start, end)}
         shares: list[dict[int, float]] = [{} for _ in words]
         spans: dict[tuple[str, str], list[Span]] = {}
@@ -108,9 +122,7 @@ class Model:
                     shares[number][row] = shares[number].get(row, 0.0) + value / len(found) / len(inside)
         told = []
         for (word, start, end), share in zip(words, shares, strict=True):
-            sums = [0.0] * size
-            for row, value in share.items():
-                sums = [total + value * weight for total, weight in zip(sums, self._weights[row * size : row * size + size], strict=True)]
+            sums = self._sums(list(share), list(share.values()))
             told.append(Word(word, start, end, tuple(b * c for b, c in zip(self._scale, sums, strict=True))))
         return Explanation(tuple(self.labels), tuple(self._intercept), tuple(told))
 
