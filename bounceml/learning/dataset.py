@@ -78,7 +78,9 @@ def groups(examples: Sequence[Example], same: float = SAME_GROUP) -> Ints:
     vectors, real = _vectors(examples), np.flatnonzero([example.measured for example in examples])
     first, second = [], []
     for some in np.array_split(real, len(real) // _AT_ONCE + 1):
-        rows, columns = ((vectors[some] @ vectors.T) >= same).nonzero()
+        cosines = vectors[some] @ vectors.T
+        cosines.data[cosines.data < same] = 0.0  # comparing the matrix with a number takes longer than the product
+        rows, columns = cosines.nonzero()
         first.append(some[rows])
         second.append(columns)
     pairs = np.concatenate(first), np.concatenate(second)
