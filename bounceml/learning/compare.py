@@ -11,7 +11,6 @@ from bounceml import tables
 from bounceml.classifier import Classifier, judge
 from bounceml.labelled import Example
 from bounceml.learning import evaluate, metrics
-from bounceml.learning.arrays import Ints
 from bounceml.learning.evaluate import HeldOut
 
 
@@ -33,17 +32,6 @@ def part(held: HeldOut, chosen: Callable[[Example], bool]) -> HeldOut:
     )
 
 
-def _f1(truth: Ints, said: Ints, category: int) -> Callable[[Ints], float]:
-    is_it, says_it = truth == category, said == category
-    hit = is_it & says_it
-
-    def figure(rows: Ints) -> float:
-        both = int(is_it[rows].sum() + says_it[rows].sum())
-        return 2 * int(hit[rows].sum()) / both if both else 0.0
-
-    return figure
-
-
 def _figures(fixed: HeldOut, report: dict[str, Any], earlier: dict[str, Any]) -> list[dict[str, Any]]:
     """Return each figure as it was and is, with the interval of the new one, and whether the old one is better than all of it."""
     figures = []
@@ -60,8 +48,8 @@ def _figures(fixed: HeldOut, report: dict[str, Any], earlier: dict[str, Any]) ->
     ):
         add(name, earlier["headline"][arm][figure][0], report["headline"][arm][figure])
 
-    false = np.array(evaluate.falsely_suppressed(fixed), dtype=float)
-    counted = metrics.over_groups(lambda rows: float(false[rows].sum()), fixed.groups, fixed.seed)
+    false = evaluate.falsely_suppressed(fixed)[:, None].astype(float)
+    counted = metrics.over_groups(lambda sums: sums[:, 0], false, fixed.groups, fixed.seed)
     add("false suppressions", earlier["suppression"]["false_suppressions"], counted, less_is_better=True)
 
     classes = list(tables.taxonomy().categories)
@@ -72,7 +60,8 @@ def _figures(fixed: HeldOut, report: dict[str, Any], earlier: dict[str, Any]) ->
     for row in earlier["per_category"]:
         name, was = row["category"], row["f1"]
         if name in f1 and abs(f1[name] - was) >= evaluate.MOVED:
-            add(f"F1 of {name}", was, metrics.over_groups(_f1(truth, said, classes.index(name)), fixed.groups, fixed.seed))
+            tallies = metrics.f1_tallies(truth, said, np.array([classes.index(name)]))
+            add(f"F1 of {name}", was, metrics.over_groups(metrics.mean_f1, tallies, fixed.groups, fixed.seed))
     return figures
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from bounceml.classifier import judge
 from bounceml.decide import UNKNOWN
 from bounceml.labelled import Example
 from bounceml.learning import metrics
-from bounceml.learning.arrays import Floats, Ints
+from bounceml.learning.arrays import Booleans, Floats, Ints
 from bounceml.learning.dataset import fingerprint
 from bounceml.tables import policy as policies
 from bounceml.values import Codes, Decision, Reading, Reply, Score, Thresholds, Voice
@@ -54,12 +54,15 @@ def _rules_only(reading: Reading, thresholds: Thresholds) -> Decision:
     return judge(nothing, reading, thresholds._replace(model=1.0))
 
 
+def _both(held: HeldOut) -> list[Decision]:
+    return [judge(scores, reading, held.thresholds) for scores, reading in zip(held.scores, held.readings, strict=True)]
+
+
 def _arms(held: HeldOut) -> dict[str, list[Decision]]:
-    pairs = list(zip(held.scores, held.readings, strict=True))
     return {
-        "model": [_model_only(scores) for scores, _ in pairs],
-        "rules": [_rules_only(reading, held.thresholds) for _, reading in pairs],
-        "both": [judge(scores, reading, held.thresholds) for scores, reading in pairs],
+        "model": [_model_only(scores) for scores in held.scores],
+        "rules": [_rules_only(reading, held.thresholds) for reading in held.readings],
+        "both": _both(held),
     }
 
 
@@ -88,15 +91,15 @@ def _judged(held: HeldOut, decisions: list[Decision], classes: list[str]) -> _Ju
 def _headline(held: HeldOut, arm: _Judged) -> dict[str, Any]:
     classes = np.unique(arm.truth)
 
-    def interval(figure: Any) -> list[float]:
-        return [round(value, 4) for value in metrics.over_groups(figure, held.groups, held.seed)]
+    def interval(figure: Callable[[Floats], Floats], tallies: Floats) -> list[float]:
+        return [round(value, 4) for value in metrics.over_groups(figure, tallies, held.groups, held.seed)]
 
     answered = np.array([d.category != UNKNOWN or "unknown" in e.right for d, e in zip(arm.decisions, held.examples, strict=True)])
     return {
-        "accuracy": interval(lambda rows: float(np.mean(arm.correct[rows]))),
-        "strict_accuracy": interval(lambda rows: float(np.mean(arm.truth[rows] == arm.said[rows]))),
-        "macro_f1": interval(lambda rows: metrics.macro_f1(arm.truth[rows], arm.accepted[rows], classes)),
-        "strict_macro_f1": interval(lambda rows: metrics.macro_f1(arm.truth[rows], arm.said[rows], classes)),
+        "accuracy": interval(metrics.share, metrics.share_tallies(arm.correct)),
+        "strict_accuracy": interval(metrics.share, metrics.share_tallies(arm.truth == arm.said)),
+        "macro_f1": interval(metrics.mean_f1, metrics.f1_tallies(arm.truth, arm.accepted, classes)),
+        "strict_macro_f1": interval(metrics.mean_f1, metrics.f1_tallies(arm.truth, arm.said, classes)),
         "coverage": round(float(answered.mean()), 4),
     }
 
@@ -125,33 +128,42 @@ def _subsets(held: HeldOut, arms: dict[str, _Judged]) -> list[dict[str, Any]]:
 _SWEEP = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
-def _suppressed(held: HeldOut, decisions: list[Decision], threshold: float) -> list[bool]:
-    thresholds = held.thresholds._replace(suppress=threshold)
-    return [
-        explain.general(reading, decision, thresholds, Voice(), "", policies.default()).suppress
-        for example, reading, decision in zip(held.examples, held.readings, decisions, strict=True)
+class _Suppression(NamedTuple):
+    """Whether each row's address is dead, and the confidence from which it would be suppressed, where anything suppresses it."""
+
+    dead: Booleans
+    may_be: Booleans
+    confidence: Floats
+
+    def at(self, threshold: float) -> Booleans:
+        """Return which addresses would be suppressed."""
+        return self.may_be & (self.confidence >= threshold)
+
+
+def _suppression(held: HeldOut, decisions: list[Decision]) -> _Suppression:
+    least = held.thresholds._replace(suppress=0.0)
+    may_be = [
+        explain.general(reading, decision, least, Voice(), "", policies.default()).suppress
+        for reading, decision in zip(held.readings, decisions, strict=True)
     ]
+    return _Suppression(
+        np.array([_is_dead(example) for example in held.examples]), np.array(may_be), np.array([d.confidence for d in decisions])
+    )
 
 
 def _is_dead(example: Example) -> bool:
     return any(tables.taxonomy().categories[category].may_suppress for category in example.right)
 
 
-def falsely_suppressed(held: HeldOut) -> list[bool]:
+def falsely_suppressed(held: HeldOut) -> Booleans:
     """Return for each row whether its address is live and would be suppressed."""
-    said = _suppressed(held, _arms(held)["both"], held.thresholds.suppress)
-    return [suppressed and not _is_dead(example) for suppressed, example in zip(said, held.examples, strict=True)]
+    found = _suppression(held, _both(held))
+    return found.at(held.thresholds.suppress) & ~found.dead
 
 
-def _suppression(held: HeldOut, decisions: list[Decision], threshold: float) -> dict[str, Any]:
-    live = wrong = dead = missed = 0
-    for example, suppressed in zip(held.examples, _suppressed(held, decisions, threshold), strict=True):
-        if _is_dead(example):
-            dead += 1
-            missed += not suppressed
-        else:
-            live += 1
-            wrong += suppressed
+def _suppression_at(found: _Suppression, threshold: float) -> dict[str, Any]:
+    suppressed, dead, live = found.at(threshold), int(found.dead.sum()), int((~found.dead).sum())
+    wrong, missed = int((suppressed & ~found.dead).sum()), int((found.dead & ~suppressed).sum())
     return {
         "threshold": threshold,
         "live": live,
@@ -247,6 +259,7 @@ def report(held: HeldOut) -> dict[str, Any]:
     classes = list(tables.taxonomy().categories)
     arms = {name: _judged(held, decisions, classes) for name, decisions in _arms(held).items()}
     both, model = arms["both"], arms["model"]
+    suppression = _suppression(held, both.decisions)
     scored = len({e.category for e in held.examples})
     deciders = [d.decided_by for d in both.decisions]
     return {
@@ -260,8 +273,8 @@ def report(held: HeldOut) -> dict[str, Any]:
         "top_2": round(_top_2(held), 4),
         "subsets": _subsets(held, arms),
         "decided_by": {name: deciders.count(name) for name in ("model", "rule", "code", "nobody")},
-        "suppression": _suppression(held, both.decisions, held.thresholds.suppress),
-        "suppression_sweep": [_suppression(held, both.decisions, threshold) for threshold in _SWEEP],
+        "suppression": _suppression_at(suppression, held.thresholds.suppress),
+        "suppression_sweep": [_suppression_at(suppression, threshold) for threshold in _SWEEP],
         "calibration": {"model": _calibration(model), "both": _calibration(both)},
         "per_category": _per_category(model, classes),
         "per_language": _by([e.language for e in held.examples], model),

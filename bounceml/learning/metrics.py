@@ -6,24 +6,48 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import auc, f1_score
+from scipy.sparse import csr_matrix
+from sklearn.metrics import auc
 
-from bounceml.learning.arrays import Floats, Ints
+from bounceml.learning.arrays import Booleans, Floats, Ints
 
 BINS = 15
 
 
-class Interval(NamedTuple):
-    """A figure and its 95 % bootstrap interval."""
+# --- figures of counts ------------------------------------------------------------------------------------------
+# A figure that is made of counts is two functions: one that tallies each row, and one from the sums of the tallies, of shape
+# (samples, columns), to the figure of each sample. A bootstrap then adds up whole groups and never looks at a row again.
 
-    value: float
-    low: float
-    high: float
+
+def share_tallies(there: Booleans | Floats) -> Floats:
+    """Return the tallies, shape (rows, 2), of the share of rows in which something is there."""
+    return np.column_stack([there, np.ones(len(there))])
+
+
+def share(sums: Floats) -> Floats:
+    """Return the share of rows."""
+    there, rows = sums.T
+    return there / rows  # type: ignore[no-any-return]
+
+
+def f1_tallies(truth: Ints, said: Ints, classes: Ints) -> Floats:
+    """Return the tallies, shape (rows, 3 x classes), of the mean F1 over ``classes``; an answer outside them is a miss."""
+    is_it, says_it = truth[:, None] == classes, said[:, None] == classes
+    return np.hstack([is_it, says_it, is_it & says_it]).astype(np.float64)
+
+
+def mean_f1(sums: Floats) -> Floats:
+    """Return the mean F1; that of a class which is neither there nor said is 0."""
+    is_it, says_it, both = np.split(sums, 3, axis=1)
+    return (2 * both / np.maximum(is_it + says_it, 1)).mean(axis=1)  # type: ignore[no-any-return]
 
 
 def macro_f1(truth: Ints, said: Ints, classes: Ints) -> float:
     """Return the mean F1 over ``classes``; an answer outside them is a miss."""
-    return float(f1_score(truth, said, labels=classes, average="macro", zero_division=0.0))
+    return float(mean_f1(f1_tallies(truth, said, classes).sum(axis=0, keepdims=True))[0])
+
+
+# --- confidence -------------------------------------------------------------------------------------------------
 
 
 def expected_calibration_error(confidence: Floats, correct: Floats, bins: int = BINS) -> float:
@@ -68,13 +92,26 @@ def risk_coverage(confidence: Floats, correct: Floats) -> RiskCoverage:
     return RiskCoverage(count / len(right), np.cumsum(1.0 - right) / count)
 
 
-def over_groups(figure: Callable[[Ints], float], groups: Ints, seed: int, draws: int = 500) -> Interval:
-    """Return ``figure`` of all rows and its 95 % interval; whole groups are drawn, as near-duplicates stand or fall together.
+# --- intervals --------------------------------------------------------------------------------------------------
+
+
+class Interval(NamedTuple):
+    """A figure and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def over_groups(figure: Callable[[Floats], Floats], tallies: Floats, groups: Ints, seed: int, draws: int = 500) -> Interval:
+    """Return a figure of all rows and its 95 % interval; whole groups are drawn, as near-duplicates stand or fall together.
 
     Parameters
     ----------
     figure
-        From row numbers (with repeats) to a figure.
+        From the sums of tallies, shape (samples, columns), to the figure of each sample.
+    tallies
+        What the figure counts of each row, shape (rows, columns).
     groups
         Group number of each row, shape (rows,).
     seed
@@ -84,11 +121,8 @@ def over_groups(figure: Callable[[Ints], float], groups: Ints, seed: int, draws:
 
     """
     random = np.random.default_rng(seed)
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    values = []
-    for _ in range(draws):
-        chosen = random.integers(0, len(members), len(members))
-        values.append(figure(np.concatenate([members[number] for number in chosen])))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return Interval(figure(np.arange(len(groups))), float(low), float(high))
+    names, group = np.unique(groups, return_inverse=True)
+    of_groups = csr_matrix((np.ones(len(group)), (group, np.arange(len(group))))) @ tallies
+    drawn = [np.bincount(random.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(draws)]
+    low, high = np.percentile(figure(np.array(drawn) @ of_groups), [2.5, 97.5])
+    return Interval(float(figure(tallies.sum(axis=0, keepdims=True))[0]), float(low), float(high))
