@@ -9,13 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DATA, ROOT
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import f1_score
 
-from bounceml import Classifier, artefact, tables
+from bounceml import Classifier, artefact, explain, tables
+from bounceml.classifier import judge
 from bounceml.cli import main
 from bounceml.errors import DataError
 from bounceml.labelled import Example, read_file
-from bounceml.learning import augment, calibration, corpus, crossval, dataset, evaluate, export, metrics, papers, settings, studies, train
+from bounceml.learning import (
+    augment,
+    calibration,
+    corpus,
+    crossval,
+    dataset,
+    evaluate,
+    export,
+    metrics,
+    papers,
+    pipeline,
+    settings,
+    studies,
+    train,
+)
 from bounceml.learning.calibration import Scaling
+from bounceml.model import FAMILIES
+from bounceml.tables import policy
+from bounceml.values import Voice
 
 SETTINGS = settings.read(DATA)
 
@@ -243,6 +263,68 @@ def test_likeness_is_that_of_the_nearest_training_row(examples: list[Example]) -
     assert np.isnan(found[[0, 2]]).all()
 
 
+# --- fitting ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def few(examples: list[Example]) -> corpus.Corpus:
+    return corpus.prepare([e for e in examples if e.measured][::6], SETTINGS)
+
+
+def test_counts_of_the_whole_corpus_teach_what_the_templates_alone_do(few: corpus.Corpus) -> None:
+    split = crossval.by_group(few, SETTINGS)[0]
+    learnt_from = crossval.training(few, split.train, SETTINGS)
+    templates = [few.texts[row].template for row in learnt_from.rows]
+    anew = pipeline.build(SETTINGS.model).fit(templates, learnt_from.categories, linear__sample_weight=learnt_from.weights)
+    shared = crossval.fit(few, split.train, SETTINGS)
+    unseen = [few.examples[row].template for row in split.test]
+    np.testing.assert_allclose(shared.decision_function(unseen), anew.decision_function(unseen), atol=1e-9)
+    held = crossval.out_of_fold(few, [split], SETTINGS)
+    np.testing.assert_allclose(held.margins[:, np.isin(held.labels, anew.classes_)], anew.decision_function(unseen), atol=1e-9)
+
+
+def test_variants_train_with_their_parents_only(few: corpus.Corpus) -> None:
+    chosen = np.arange(0, len(few.examples), 3)
+    learnt_from = crossval.training(few, chosen, SETTINGS)
+    synthetic = learnt_from.rows[len(chosen) :] - len(few.examples)
+    assert learnt_from.rows[: len(chosen)].tolist() == chosen.tolist()
+    assert synthetic.tolist() == [number for number, (parent, _) in enumerate(few.variants) if parent % 3 == 0]
+    assert learnt_from.weights[len(chosen) :].max() == SETTINGS.synthetic_weight * SETTINGS.documented_weight
+
+
+def test_runs_in_one_queue_keep_their_own_answers(few: corpus.Corpus) -> None:
+    splits = crossval.by_group(few, SETTINGS)
+    wordless = SETTINGS._replace(model=SETTINGS.model._replace(concept_weight=0.0))
+    told: list[str] = []
+    runs = [crossval.Run("two", few, splits[:2], SETTINGS), crossval.Run("one", few, splits[2:3], wordless)]
+    for run, found in zip(runs, crossval.out_of_folds(runs, told.append), strict=True):
+        alone = crossval.out_of_fold(few, run.splits, run.settings)
+        assert np.array_equal(found.rows, alone.rows)
+        assert np.array_equal(found.margins, alone.margins)
+    assert told == ["two", "one"]
+
+
+def test_the_pipeline_fitted_beside_the_folds_is_that_of_all_rows(few: corpus.Corpus) -> None:
+    held, fitted = crossval.out_of_fold_and_fitted(few, crossval.by_group(few, SETTINGS)[:1], SETTINGS)
+    alone = crossval.fit(few, np.arange(len(few.examples)), SETTINGS)
+    assert np.array_equal(fitted.named_steps["linear"].coef_, alone.named_steps["linear"].coef_)
+    assert len(held.rows) == len(crossval.by_group(few, SETTINGS)[0].test)
+
+
+def test_values_are_those_of_scikit_learn_shortened_by_what_is_new() -> None:
+    templates = ["mailbox is full", "mailbox is full full", "mailbox unknown", "user unknown"]
+    counter = pipeline.FeatureCounts()
+    tfidf = pipeline.OpenTfidf(family="words", min_df=2).fit(counter.fit_transform(templates))
+    own = TfidfVectorizer(analyzer=FAMILIES["words"], min_df=2, sublinear_tf=True, norm=None)
+    expected = own.fit(templates).transform(["full full mailbox postfach"]).toarray()[0]
+    names = [list(counter.vocabulary_["words"])[column] for column in tfidf.columns_]
+    assert sorted(names) == sorted(own.vocabulary_)
+    expected = expected[[own.vocabulary_[name] for name in names]]
+    new = 4 * own.idf_.max() ** 2  # "postfach" and three pairs of words
+    found = tfidf.transform(counter.transform(["full full mailbox postfach"])).toarray()[0]
+    np.testing.assert_allclose(found, expected / np.sqrt(np.sum(expected**2) + new))
+
+
 # --- variants ---------------------------------------------------------------------------------------------------
 
 
@@ -295,10 +377,27 @@ def test_risk_coverage_by_hand() -> None:
     assert curve.risk_at(1.0) == 0.25
 
 
+def test_macro_f1_is_that_of_scikit_learn() -> None:
+    truth, said = np.random.default_rng(0).integers(0, 6, (2, 500))
+    classes = np.array([0, 1, 2, 3, 4, 7])  # nothing is said to be 7
+    assert metrics.macro_f1(truth, said, classes) == f1_score(truth, said, labels=classes, average="macro", zero_division=0.0)
+
+
+def test_interval_is_that_of_drawing_rows() -> None:
+    draw = np.random.default_rng(0)
+    truth, said, groups = draw.integers(0, 5, 300), draw.integers(0, 5, 300), draw.integers(0, 90, 300) * 7
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    again = np.random.default_rng(3)
+    samples = [np.concatenate([members[n] for n in again.integers(0, len(members), len(members))]) for _ in range(500)]
+    expected = [metrics.macro_f1(truth[rows], said[rows], np.arange(5)) for rows in samples]
+    found = metrics.over_groups(metrics.mean_f1, metrics.f1_tallies(truth, said, np.arange(5)), groups, seed=3)
+    assert found == pytest.approx((metrics.macro_f1(truth, said, np.arange(5)), *np.percentile(expected, [2.5, 97.5])), abs=1e-12)
+
+
 def test_interval_is_wider_where_rows_come_in_groups() -> None:
-    correct = np.repeat(np.random.default_rng(0).integers(0, 2, 40), 10).astype(float)
-    alone = metrics.over_groups(lambda rows: float(correct[rows].mean()), np.arange(400), 1)
-    grouped = metrics.over_groups(lambda rows: float(correct[rows].mean()), np.repeat(np.arange(40), 10), 1)
+    tallies = metrics.share_tallies(np.repeat(np.random.default_rng(0).integers(0, 2, 40), 10).astype(float))
+    alone = metrics.over_groups(metrics.share, tallies, np.arange(400), 1)
+    grouped = metrics.over_groups(metrics.share, tallies, np.repeat(np.arange(40), 10), 1)
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
 
@@ -328,6 +427,21 @@ def test_report_figures_agree_with_each_other(small: Path) -> None:
     assert parts["both"]["accuracy"] == pytest.approx(report["headline"]["model"]["accuracy"][0], abs=0.01)
     assert parts["codes only"]["accuracy"] < parts["text only"]["accuracy"]
     assert sum(row["rows"] for row in report["studies"]["likeness"]) == report["rows"]
+
+
+def test_suppression_in_the_report_is_what_prediction_does(examples: list[Example], classifier: Classifier) -> None:
+    some = [e for e in examples if e.measured][::3]
+    scores = [classifier.model.scores(e.template) for e in some]
+    held = evaluate.HeldOut(some, evaluate.readings_of(some), np.arange(len(some)), scores, classifier.thresholds, "file", 0)
+    told = [judge(row, reading, held.thresholds) for row, reading in zip(scores, held.readings, strict=True)]
+    for figures in evaluate.report(held)["suppression_sweep"]:
+        thresholds = held.thresholds._replace(suppress=figures["threshold"])
+        suppressed = [
+            explain.general(reading, decision, thresholds, Voice(), "", policy.default()).suppress
+            for reading, decision in zip(held.readings, told, strict=True)
+        ]
+        missed = round(figures["missed_suppression_rate"] * figures["dead"])
+        assert sum(suppressed) == figures["false_suppressions"] + figures["dead"] - missed
 
 
 def test_changes_tell_what_moved() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -12,10 +13,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from bounceml.labelled import Example
 from bounceml.learning import dataset, pipeline
 from bounceml.learning.arrays import Floats, Ints
 from bounceml.learning.corpus import Corpus
+from bounceml.learning.pipeline import Counts, ModelSettings
 from bounceml.learning.settings import Settings
 
 
@@ -25,6 +26,15 @@ class Split(NamedTuple):
     name: str
     train: Ints
     test: Ints
+
+
+class Run(NamedTuple):
+    """One cross-validation, such as that by groups; ``name`` is its step in words."""
+
+    name: str
+    corpus: Corpus
+    splits: Sequence[Split]
+    settings: Settings
 
 
 class OutOfFold(NamedTuple):
@@ -40,23 +50,7 @@ class OutOfFold(NamedTuple):
     fold: Ints
 
 
-def training(corpus: Corpus, rows: Ints, settings: Settings) -> tuple[list[Example], Floats]:
-    """Return the given rows with the variants of them, never of other rows, and the weight of each in the loss."""
-    chosen = set(rows.tolist())
-    real = [corpus.examples[row] for row in rows]
-    examples = real + [variant for parent, variant in corpus.variants if parent in chosen]
-    weights = np.array([settings.documented_weight if e.documented else 1.0 if e.measured else settings.own_weight for e in examples])
-    weights[len(real) :] *= settings.synthetic_weight
-    return examples, weights
-
-
-def fit(corpus: Corpus, rows: Ints, settings: Settings) -> Pipeline:
-    """Fit the pipeline on the given rows and the variants of them."""
-    examples, weights = training(corpus, rows, settings)
-    fitted = pipeline.build(settings.model)
-    with threadpool_limits(1):
-        fitted.fit([e.template for e in examples], [e.category for e in examples], linear__sample_weight=weights)
-    return fitted
+# --- splits -----------------------------------------------------------------------------------------------------
 
 
 def _measured(corpus: Corpus) -> Ints:
@@ -121,20 +115,92 @@ def leaving_out(corpus: Corpus, kinds: Sequence[str | None]) -> list[Split]:
     return splits
 
 
-def _held_out(corpus: Corpus, split: Split, settings: Settings) -> tuple[list[str], Floats]:
-    fitted = fit(corpus, split.train, settings)
-    return list(fitted.classes_), fitted.decision_function([corpus.examples[row].template for row in split.test])
+# --- fitting ----------------------------------------------------------------------------------------------------
 
 
-def out_of_fold(corpus: Corpus, splits: Sequence[Split], settings: Settings) -> OutOfFold:
-    """Return the held-out margins of every tested row; splits run on all cores."""
-    results = Parallel(n_jobs=-1)(delayed(_held_out)(corpus, split, settings) for split in splits)
-    labels = sorted({e.category for e in corpus.examples})
-    margins = np.full((len(corpus.examples), len(labels)), -10.0)  # a label that a split never saw has no chance there
-    fold = np.full(len(corpus.examples), -1, dtype=np.int64)
-    for number, (split, (seen, scores)) in enumerate(zip(splits, results, strict=True)):
+class Training(NamedTuple):
+    """What a model learns from: numbers of ``Corpus.texts``, the category of each and its weight in the loss, shape (rows,)."""
+
+    rows: Ints
+    categories: list[str]
+    weights: Floats
+
+
+def training(corpus: Corpus, rows: Ints, settings: Settings) -> Training:
+    """Return what a model learns from the given examples and the variants of them, never of others."""
+    synthetic = np.flatnonzero(np.isin([parent for parent, _ in corpus.variants], rows)) + len(corpus.examples)
+    chosen = np.concatenate([rows, synthetic])
+    texts = [corpus.texts[row] for row in chosen]
+    weights = np.array([settings.documented_weight if e.documented else 1.0 if e.measured else settings.own_weight for e in texts])
+    weights[len(rows) :] *= settings.synthetic_weight
+    return Training(chosen, [e.category for e in texts], weights)
+
+
+def _learn(counts: Counts, learnt_from: Training, model: ModelSettings) -> Pipeline:
+    """Fit all of the pipeline that comes behind the counting."""
+    learner = pipeline.build(model)[1:]
+    with threadpool_limits(1):
+        learner.fit(pipeline.select(counts, learnt_from.rows), learnt_from.categories, linear__sample_weight=learnt_from.weights)
+    return learner
+
+
+def _from_templates(corpus: Corpus, learner: Pipeline) -> Pipeline:
+    """Return the whole pipeline, which counts the features of templates as those of the corpus were counted."""
+    return Pipeline([("counts", corpus.counter), *learner.steps])
+
+
+def fit(corpus: Corpus, rows: Ints, settings: Settings) -> Pipeline:
+    """Fit the pipeline on the given rows and the variants of them."""
+    return _from_templates(corpus, _learn(corpus.counts, training(corpus, rows, settings), settings.model))
+
+
+def _held_out(counts: Counts, learnt_from: Training, test: Ints, model: ModelSettings) -> tuple[list[str], Floats]:
+    learner = _learn(counts, learnt_from, model)
+    return list(learner.classes_), learner.decision_function(pipeline.select(counts, test))
+
+
+def _tasks(run: Run) -> Iterator[Any]:
+    """Yield the work of each split; joblib lets all processes read the same counts, so that none is sent a copy."""
+    for split in run.splits:
+        yield delayed(_held_out)(run.corpus.counts, training(run.corpus, split.train, run.settings), split.test, run.settings.model)
+
+
+def _gathered(run: Run, results: Iterable[tuple[list[str], Floats]]) -> OutOfFold:
+    examples = run.corpus.examples
+    labels = sorted({e.category for e in examples})
+    margins = np.full((len(examples), len(labels)), -10.0)  # a label that a split never saw has no chance there
+    fold = np.full(len(examples), -1, dtype=np.int64)
+    for number, (split, (seen, scores)) in enumerate(zip(run.splits, results, strict=True)):
         columns = [labels.index(label) for label in seen]
         margins[split.test[:, None], np.array(columns)] = scores
         fold[split.test] = number
     rows = np.flatnonzero(fold >= 0)
     return OutOfFold(labels, rows, margins[rows], fold[rows])
+
+
+def out_of_fold(corpus: Corpus, splits: Sequence[Split], settings: Settings) -> OutOfFold:
+    """Return the held-out margins of every tested row; splits run on all cores."""
+    return out_of_folds([Run("", corpus, splits, settings)], lambda name: None)[0]
+
+
+def out_of_folds(runs: Sequence[Run], say: Callable[[str], None]) -> list[OutOfFold]:
+    """Return the held-out margins of each run; ``say`` is told its name as it begins.
+
+    The splits of all runs are one queue: the cores wait for each other once, not at the end of each run.
+    """
+
+    def tasks() -> Iterator[Any]:
+        for run in runs:
+            say(run.name)
+            yield from _tasks(run)
+
+    results = iter(Parallel(n_jobs=-1)(tasks()))
+    return [_gathered(run, islice(results, len(run.splits))) for run in runs]
+
+
+def out_of_fold_and_fitted(corpus: Corpus, splits: Sequence[Split], settings: Settings) -> tuple[OutOfFold, Pipeline]:
+    """Return the held-out margins of every tested row, and the pipeline fitted on all rows, by one queue as well."""
+    run = Run("", corpus, splits, settings)
+    everything = training(corpus, np.arange(len(corpus.examples)), settings)
+    learner, *results = Parallel(n_jobs=-1)([delayed(_learn)(corpus.counts, everything, settings.model), *_tasks(run)])
+    return _gathered(run, results), _from_templates(corpus, learner)

@@ -29,8 +29,8 @@ def calibrate_and_round(fitted: Pipeline, scaling: Scaling) -> None:
 
     The pipeline itself is changed, so that it and the plain scorer compute with the same numbers.
     """
-    for _, vectorizer in fitted.named_steps["features"].transformer_list:
-        vectorizer.idf_ = vectorizer.idf_.astype(np.float32).astype(np.float64)
+    for _, tfidf in fitted.named_steps["features"].transformer_list:
+        tfidf.idf_ = tfidf.idf_.astype(np.float32).astype(np.float64)
     linear = fitted.named_steps["linear"]
     weights = linear.coef_ * scaling.slope
     scale = np.abs(weights).max(axis=1, keepdims=True) / _LARGEST
@@ -42,10 +42,10 @@ def _features(fitted: Pipeline) -> tuple[list[int], Floats]:
     """Return the key and the idf of each column of the weights."""
     keys: list[int] = []
     idf = []
-    for family, vectorizer in fitted.named_steps["features"].transformer_list:
-        names = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
-        keys += [feature_hash(family, name) for name in names]
-        idf.append(vectorizer.idf_)
+    for family, tfidf in fitted.named_steps["features"].transformer_list:
+        names = list(fitted.named_steps["counts"].vocabulary_[family])  # in the order of their columns
+        keys += [feature_hash(family, names[column]) for column in tfidf.columns_]
+        idf.append(tfidf.idf_)
     return keys, np.concatenate(idf)
 
 
@@ -104,7 +104,7 @@ def write(folder: Path, fitted: Pipeline, manifest: dict[str, Any], papers: dict
         "format": artefact.FORMAT,
         **manifest,
         "labels": list(fitted.classes_),
-        "unseen_idf": {family: float(vectorizer.idf_.max()) for family, vectorizer in features.transformer_list},
+        "unseen_idf": {family: float(tfidf.idf_.max()) for family, tfidf in features.transformer_list},
         "family_weights": {family: features.transformer_weights[family] for family in FAMILIES},
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in ("scikit-learn", "numpy", "scipy", "jieba")}},
         "files": {name: artefact.digest(partial / name) for name in (artefact.ARRAYS, artefact.PIPELINE)},

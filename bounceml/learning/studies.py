@@ -17,7 +17,7 @@ from bounceml.learning import crossval, dataset, metrics
 from bounceml.learning.arrays import Floats
 from bounceml.learning.calibration import Scaling
 from bounceml.learning.corpus import Corpus
-from bounceml.learning.crossval import OutOfFold, Split
+from bounceml.learning.crossval import OutOfFold, Run, Split
 from bounceml.learning.settings import Settings
 
 # Fewer rows say little of one provider or language (a share of 30 has an interval of 25 points); small providers are
@@ -47,28 +47,25 @@ def study(
         Told each step as it begins.
 
     """
-
-    def left_out(kinds: Sequence[str | None]) -> dict[str, Any]:
-        splits = crossval.leaving_out(rows, kinds)
-        held = crossval.out_of_fold(rows, splits, chosen)
-        return figures(rows.examples, held, scaling) | {"splits": _per_split(rows.examples, held, splits)}
-
-    say("leaving providers out")
-    by_provider = left_out(providers(rows, families))
-    say("leaving languages out")
-    by_language = left_out(languages(rows.examples))
-    say("taking codes and words away")
     folds = crossval.by_group(rows, chosen)
+    by_provider = crossval.leaving_out(rows, providers(rows, families))
+    by_language = crossval.leaving_out(rows, languages(rows.examples))
     wordless = chosen._replace(model=chosen.model._replace(concept_weight=0.0))  # codes alone have no concept in them
-    parts = {
-        "both": whole,
-        "text only": crossval.out_of_fold(rows.seen_as(text_only), folds, chosen),
-        "codes only": crossval.out_of_fold(rows.seen_as(codes_only), folds, wordless),
-    }
+    runs = (
+        Run("leaving providers out", rows, by_provider, chosen),
+        Run("leaving languages out", rows, by_language, chosen),
+        Run("taking codes away", rows.seen_as(text_only), folds, chosen),
+        Run("taking words away", rows.seen_as(codes_only), folds, wordless),
+    )
+    new_provider, new_language, no_codes, no_words = crossval.out_of_folds(runs, say)
+
+    def found(held: OutOfFold) -> dict[str, Any]:
+        return figures(rows.examples, held, scaling)
+
     return {
-        "by_provider": by_provider,
-        "by_language": by_language,
-        "parts": {name: figures(rows.examples, held, scaling) for name, held in parts.items()},
+        "by_provider": found(new_provider) | {"splits": _per_split(rows.examples, new_provider, by_provider)},
+        "by_language": found(new_language) | {"splits": _per_split(rows.examples, new_language, by_language)},
+        "parts": {"both": found(whole), "text only": found(no_codes), "codes only": found(no_words)},
         "ece_before_scaling": figures(rows.examples, whole, Scaling(1.0, 0.0))["ece"],
         "likeness": _by_likeness(rows.examples, whole, folds),
     }

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bounceml import __version__, artefact
 from bounceml.classifier import Classifier
 from bounceml.errors import DataError, ModelError
@@ -24,8 +22,8 @@ def _silent(step: str) -> None:
     """Report no progress."""
 
 
-def hold_out(rows: Corpus, chosen: settings.Settings, added: int = 0) -> tuple[evaluate.HeldOut, Scaling]:
-    """Judge every measured row by a model that saw no relative of it; ``added`` is as in ``crossval.by_group``.
+def hold_out(rows: Corpus, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
+    """Judge every measured row by a model that saw no relative of it.
 
     Returns
     -------
@@ -33,7 +31,7 @@ def hold_out(rows: Corpus, chosen: settings.Settings, added: int = 0) -> tuple[e
         What a report is made from, and the scaling that all held-out rows together ask for.
 
     """
-    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen, added), chosen), chosen)
+    return _judged(rows, crossval.out_of_fold(rows, crossval.by_group(rows, chosen), chosen), chosen)
 
 
 def _judged(rows: Corpus, held_out: OutOfFold, chosen: settings.Settings) -> tuple[evaluate.HeldOut, Scaling]:
@@ -93,12 +91,11 @@ def train(data: Path, out: Path, more: Sequence[Path] = (), seed: int | None = N
     rows = _prepare(examples, chosen, say)
     files = {str(path) for path in more}
     own = {example.place for example in examples if example.place.rpartition(":")[0] in files}
-    held, scaling = hold_out(rows, chosen, len(own))
+    held_out, fitted = crossval.out_of_fold_and_fitted(rows, crossval.by_group(rows, chosen, len(own)), chosen)
     say("measuring")
+    held, scaling = _judged(rows, held_out, chosen)
     report = _since(out, evaluate.report(held))
     report |= compare.compare(held, report, lambda example: example.place in own, _before(out))
-    say("fitting on all rows")
-    fitted = crossval.fit(rows, np.arange(len(examples)), chosen)
     export.calibrate_and_round(fitted, scaling)
     manifest = {
         "name": chosen.name,
