@@ -105,7 +105,9 @@ def nearest(examples: Sequence[Example], splits: Iterable[tuple[Ints, Ints]]) ->
     for train, test in splits:
         known = vectors[train].T.tocsr()
         for some in np.array_split(test, len(test) // _AT_ONCE + 1):
-            found[some] = (vectors[some] @ known).max(axis=1).toarray().ravel()
+            cosines = vectors[some] @ known
+            cosines.has_canonical_format = True  # a product has no entry twice; sorting to see it takes as long as the product
+            found[some] = cosines.max(axis=1).toarray().ravel()
     return found
 
 
