@@ -4,13 +4,14 @@
 # make lab-pipe   let Postfix, Exim and cron hand mails to bounceml as the README says (Debian, root; two minutes)
 # make fuzz   feed the readers mutated mails and logs for 30 minutes, or SECONDS=…
 # make equal  see on a million lines that what is remembered changes no verdict (ten minutes)
-# make bench-mails   how many ordinary bounces are read and judged a second
+# make bench  measure start-up, streams, memory and mails, and write BENCHMARKS.md (fifteen minutes on a quiet machine, or ROWS=100000)
 PYTHON ?= python3
 SECONDS ?= 1800
+ROWS   ?= 1000000
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: demo setup tables test quick lint fuzz equal train evaluate lab lab-pipe bench-mails wheel clean
+.PHONY: demo setup tables test quick lint fuzz equal train evaluate lab lab-pipe bench wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"
@@ -62,8 +63,9 @@ lab: setup
 lab-pipe: wheel
 	lab/pipe dist/*.whl
 
-bench-mails: setup
-	$(BIN)/python lab/bench.py
+bench: setup
+	$(BIN)/python -m bench --rows $(ROWS) > benchmarks.part
+	mv benchmarks.part BENCHMARKS.md
 
 wheel: setup
 	rm -rf dist

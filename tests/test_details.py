@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import cache
 
 import pytest
-from conftest import ROOT
+from conftest import DATA, ROOT, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +97,18 @@ def test_provider_code_is_explained() -> None:
 def test_no_text_defeats_it(reply: str, category: str, lang: str, lasting: bool) -> None:
     found = told(reply, category, lang, lasting)
     assert all(sentence.strip() for sentence in found.cause + found.remedy)
+
+
+# --- words that a pattern needs ---------------------------------------------------------------------------------
+
+
+@cache
+def replies() -> list[str]:
+    return [text.normalise(row["text"]) for path in sorted((DATA / "examples").glob("*.jsonl")) for row in rows(path)]
+
+
+@pytest.mark.parametrize("pattern", [*tables.details().details, tables.details().wait], ids=lambda pattern: pattern.pattern[:30])
+def test_what_a_pattern_hits_has_one_of_its_words(pattern: tables.Detail | tables.Wait) -> None:
+    hit = [reply for reply in replies() if re.search(pattern.pattern, reply, re.IGNORECASE)]
+    assert hit
+    assert not pattern.words or all(any(word in reply.lower() for word in pattern.words) for reply in hit)
