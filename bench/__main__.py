@@ -31,7 +31,7 @@ BOUNCEML = [sys.executable, "-m", "bounceml"]
 CHINESE = "你发送到 wang@example.cn 的邮件由于以下原因被退回 : 邮件在队列中处理时间过长"
 MAIL = ROOT / "tests" / "lab" / "mails" / "postfix-adam.eml"
 MAILS = ROOT / "tests" / "lab" / "mails"
-COPIES = 10  # of each mail, so that several processes have something to share
+COPIES = 40  # of each mail, so that several processes have something to share
 SLOW = 20_000  # lines that scikit-learn gets; the others take it minutes
 
 
