@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from bounceml import tables
 from bounceml.tables import Rule
@@ -14,7 +15,12 @@ LONGEST = 2000  # characters of a template that a user's rules see; a reply has 
 
 def rule_votes(template: str) -> Iterator[Vote]:
     """Yield the vote of every rule that hits the template, in the order of the rules."""
-    return _hits(tables.rules(), template)
+    yield from _ours(template)
+
+
+@lru_cache(8192)  # evaluation asks them of each row five times
+def _ours(template: str) -> tuple[Vote, ...]:
+    return tuple(_hits(tables.rules(), template))
 
 
 def own_votes(rules: Iterable[Rule], template: str) -> Iterator[Vote]:
