@@ -284,9 +284,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         policy=arguments.policy,
         rules=arguments.rules,
     )
+    work.for_many()
     classifier, form = load(), format_of(arguments.to)
     run = output.run_of(vars(arguments))
-    work.for_many()
     with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(
             arguments.inputs,

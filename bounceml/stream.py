@@ -139,8 +139,8 @@ def _parts(opened: _Opened, source: str | None, column: str | None) -> Iterator[
     elif opened.form == "parquet":
         from bounceml.parsing import parquet
 
-        for batch in parquet.batches(opened.content):
-            yield [batch], partial(_table, source, column)
+        for first, batch in parquet.batches(opened.content):
+            yield [batch], partial(_table, source, column, first)
     elif opened.form in parsing.BY_LINE:
         for lines in containers.blocks(opened.content):
             yield lines, partial(parsing.read_block, opened.form, source, column)
@@ -155,10 +155,10 @@ def _parts(opened: _Opened, source: str | None, column: str | None) -> Iterator[
             yield some, _as_they_are
 
 
-def _table(source: str | None, column: str | None, batches: Sequence[Any], _first: int) -> Iterable[Reply]:
-    from bounceml.parsing import parquet
+def _table(source: str | None, column: str | None, first_row: int, batches: Sequence[Any], _first: int) -> Iterable[Reply]:
+    from bounceml import arrow
 
-    return parquet.replies(batches, source, column)
+    return arrow.replies(batches[0], column, source, first_row)
 
 
 def _of_stream(file: BinaryIO, path: str | None, key: str, asked: _Asked, note: Callable[[str], None], in_folder: bool) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -41,9 +42,14 @@ Answer = tuple[Entry, Iterable[Part]]
 
 
 def for_many() -> None:
-    """Let the garbage collector look at new objects only now and then: a run makes millions, no cycles, and it took 7 % of the time."""
+    """Prepare this process for millions of objects; called before anything imports pyarrow.
+
+    The garbage collector looks at new objects only now and then: they make no cycles, and it took 7 % of the time. Arrow takes its
+    memory from the system: 197 MB in place of 255 from Parquet to Parquet, and no slower.
+    """
     gc.freeze()
     gc.set_threshold(100_000)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 class Worker:
@@ -148,7 +154,7 @@ def _tasks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     size = 0
     for entry in entries:
         task.append(entry)
-        size += sum(len(item) for item in entry.items if isinstance(item, bytes)) or 200 * len(entry.items)
+        size += sum(map(sys.getsizeof, entry.items))
         if size >= _TASK or len(task) >= _MOST or idle(entry.pipe):
             yield task
             task, size = [], 0

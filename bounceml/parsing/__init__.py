@@ -69,7 +69,7 @@ def _powermta(lines: Iterable[bytes], source: str | None, _column: str | None) -
 def _parquet(file: BinaryIO, source: str | None, column: str | None) -> Iterator[Reply]:
     from bounceml.parsing import parquet
 
-    yield from parquet.replies(parquet.batches(file), source, column)
+    yield from parquet.read(file, source, column)
 
 
 # Forms of which each line is read by itself.

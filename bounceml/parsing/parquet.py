@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from bounceml.errors import InputError
@@ -54,9 +54,9 @@ def batches(file: BinaryIO) -> Iterator[tuple[int, pa.RecordBatch]]:
             raise InputError(f"not readable as Parquet ({first}){after}") from None
 
 
-def replies(found: Iterable[tuple[int, pa.RecordBatch]], source: str | None, column: str | None) -> Iterator[Reply]:
-    """Yield one reply for each row of such batches."""
-    from bounceml import arrow
+def read(file: BinaryIO, source: str | None, column: str | None) -> Iterator[Reply]:
+    """Yield one reply for each row of a Parquet table."""
+    for first, batch in batches(file):
+        from bounceml import arrow  # it needs pyarrow, too
 
-    for first, batch in found:
         yield from arrow.replies(batch, column, source, first)
