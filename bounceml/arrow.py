@@ -1,19 +1,26 @@
 """Tables in Apache Arrow: rows to replies, and findings to columns. Parquet, Spark, pandas and Polars all come through here.
 
 Only what is looked at becomes a Python value: the columns of the input's rows go to the output as they are.
+
+>>> from bounceml import arrow
+>>> arrow.classify({"id": ["a7"], "reply": ["552 5.2.2 mailbox full"]}).select(["id", "category", "suppress"]).to_pylist()
+[{'id': 'a7', 'category': 'mailbox_full', 'suppress': False}]
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any
 
 from bounceml.cells import as_json
 from bounceml.errors import InputError, UsageError
 from bounceml.parsing import rows
 from bounceml.parsing.containers import MAX_LINE
-from bounceml.values import FIELDS, OWN, Finding, Reply, Verdict, carried_columns, carried_name
+from bounceml.values import FIELDS, LABELS, OWN, Finding, Reply, Verdict, carried_columns, carried_name
+
+if TYPE_CHECKING:
+    from bounceml.classifier import Classifier
 
 try:
     import pyarrow as pa
@@ -23,13 +30,11 @@ except ImportError:
 # What is no text among the verdict's fields.
 _TYPES = {"reply_code": pa.int32(), "retry_after": pa.int64(), "confidence": pa.float64(), "suppress": pa.bool_()}
 _PARTS = {
-    "evidence": {"text": pa.string(), "by": pa.string(), "weight": pa.float64()},
-    "alternatives": {"category": pa.string(), "probability": pa.float64()},
+    "evidence": pa.struct([("text", pa.string()), ("by", pa.string()), ("weight", pa.float64())]),
+    "alternatives": pa.struct([("category", pa.string()), ("probability", pa.float64())]),
 }
-
-_SHARED_TYPES = {name: _TYPES.get(name, pa.string()) for name in FIELDS[OWN:]} | {
-    name: pa.list_(pa.struct(list(parts.items()))) for name, parts in _PARTS.items()
-}
+_TYPES |= {name: pa.list_(parts) for name, parts in _PARTS.items()}
+_AT_ONCE = 4096  # rows of a table in memory that are judged at once
 REST = "input"  # the last column: what of the input's row has no column of its own
 
 
@@ -57,7 +62,7 @@ class Row(Mapping[str, object]):
         return len(self.batch.schema.names)
 
 
-def replies(batch: pa.RecordBatch, column: str | None = None, source: str | None = None, first: int = 1) -> Iterator[Reply]:
+def replies(batch: pa.RecordBatch, column: str | None = None, source: str | None = None, first: int | None = 1) -> Iterator[Reply]:
     """Yield one reply for each row; all columns but ``id`` go with it.
 
     Parameters
@@ -69,38 +74,43 @@ def replies(batch: pa.RecordBatch, column: str | None = None, source: str | None
     source
         The table's path, where it has one.
     first
-        Number of the first row in the table.
+        Number of the first row in the table; None where nobody knows it.
 
     """
     batch = _plain(batch)
     names = batch.schema.names
     carried = batch.select([name for name in names if name != "id"]) if "id" in names else batch
+    empty = [None] * batch.num_rows
+    places = empty if first is None else [rows.place(source, first + number) for number in range(batch.num_rows)]
     try:
         wanted = rows.reply_column(names, column)
     except InputError as error:
-        for number in range(batch.num_rows):
-            place = rows.place(source, first + number)
-            yield Reply("", source=place, columns=Row(carried, number), error=f"{place or f'row {first + number}'}: {error}")
+        for number, place in enumerate(places):
+            yield Reply("", source=place, columns=Row(carried, number), error=_refused(place, first, number, str(error)))
         return
-    empty = [None] * batch.num_rows
     ids = _values(batch.column("id")) if "id" in names else empty
     recipients = _first_of(batch, rows.RECIPIENT_COLUMNS, empty)
     moments = _first_of(batch, rows.TIME_COLUMNS, empty)
-    told = zip(_values(batch.column(wanted)), ids, recipients, moments, strict=True)
-    for number, (text, given, recipient, moment) in enumerate(told):
+    told = zip(_values(batch.column(wanted)), ids, places, recipients, moments, strict=True)
+    for number, (text, given, place, recipient, moment) in enumerate(told):
         known = rows.Known(
             None if given is None else str(given),
-            rows.place(source, first + number),
+            place,
             None if recipient is None else str(recipient),
             Row(carried, number),
             rows.time_of(moment),
         )
         text = "" if text is None else text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)
         if len(text) > MAX_LINE:
-            why = f"{known.source or f'row {first + number}'}: a reply of more than {MAX_LINE} characters; it was not read"
-            yield Reply("", id=known.id, source=known.source, recipient=known.recipient, time=known.time, error=why)
+            why = _refused(place, first, number, f"a reply of more than {MAX_LINE} characters; it was not read")
+            yield Reply("", id=known.id, source=place, recipient=known.recipient, time=known.time, error=why)
         else:
             yield from rows.replies_in(text, known)
+
+
+def _refused(place: str | None, first: int | None, number: int, why: str) -> str:
+    """What a row says that is not read, with its place in front where that is known."""
+    return why if first is None else f"{place or f'row {first + number}'}: {why}"
 
 
 def _value(scalar: pa.Scalar) -> object:
@@ -174,24 +184,11 @@ class Encoder:
     @property
     def schema(self) -> pa.Schema:
         """All columns of the output."""
-        verdict = [(name, pa.string()) for name in FIELDS[:OWN]] + [(name, _SHARED_TYPES[name]) for name in FIELDS[OWN:]]
-        return pa.schema([*verdict, *((name, pa.string()) for name in self.labels), *self.carried, (REST, pa.string())])
+        return pa.schema([*verdict_schema(self.labels), *self.carried, (REST, pa.string())])
 
     def __call__(self, findings: list[Finding]) -> pa.RecordBatch:
         """Return one row for each finding."""
-        own = list(zip(*(finding.own for finding in findings), strict=True)) or [()] * OWN
-        columns = [_array(list(values), pa.string()) for values in own]
-        columns += self._shared([finding.shared for finding in findings])
-        columns += self._carried(findings)
-        return pa.record_batch(columns, schema=self.schema)
-
-    def _shared(self, verdicts: list[Verdict]) -> Iterator[pa.Array]:
-        """The columns that replies of one wording share, each of their values made once."""
-        places: dict[int, int] = {}
-        numbers = pa.array([places.setdefault(id(verdict), len(places)) for verdict in verdicts], pa.int32())
-        different = list({id(verdict): verdict.to_dict() for verdict in verdicts}.values())
-        for name in (*FIELDS[OWN:], *self.labels):
-            yield _array([row[name] for row in different], _SHARED_TYPES.get(name, pa.string())).take(numbers)
+        return pa.record_batch([*_columns(findings, self.labels), *self._carried(findings)], schema=self.schema)
 
     def _carried(self, findings: list[Finding]) -> list[pa.Array]:
         batch = _whole_rows(findings)
@@ -203,17 +200,58 @@ class Encoder:
         return [*columns, _array([as_json(rest) if rest else None for rest in rests], pa.string())]
 
 
+def verdict_schema(labels: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of a verdict that has these labels."""
+    return pa.schema([(name, _TYPES.get(name, pa.string())) for name in (*FIELDS, *labels)])
+
+
+def _columns(findings: list[Finding], labels: Sequence[str]) -> list[pa.Array]:
+    """The columns of a verdict for each finding; what replies of one wording share is made once."""
+    own = list(zip(*(finding.own for finding in findings), strict=True)) or [()] * OWN
+    columns = [_array(list(values), pa.string()) for values in own]
+    different = {id(finding.shared): finding.shared for finding in findings}
+    numbers = dict(zip(different, range(len(different)), strict=True))
+    places = pa.array([numbers[id(finding.shared)] for finding in findings], pa.int32())
+    values = list(zip(*different.values(), strict=True)) or [()] * len(Verdict._fields)
+    for field in list(verdict_schema(labels))[OWN:]:
+        column = values[Verdict._fields.index(field.name)]
+        made = _lists(column, _PARTS[field.name]) if field.name in _PARTS else _array(list(column), field.type)
+        columns.append(made.take(places))
+    return columns
+
+
+def _lists(column: Sequence[tuple[Any, ...]], parts: pa.StructType) -> pa.Array:
+    """The column of these lists of named tuples; verdicts that differ elsewhere still share theirs, so each is made once."""
+    different = {id(items): items for items in column}
+    numbers = dict(zip(different, range(len(different)), strict=True))
+    ends = pa.array(accumulate(map(len, different.values()), initial=0), pa.int32())
+    told = list(zip(*chain.from_iterable(different.values()), strict=True)) or [()] * parts.num_fields
+    values = [_array(list(part), field.type) for part, field in zip(told, parts, strict=True)]
+    lists = pa.ListArray.from_arrays(ends, pa.StructArray.from_arrays(values, fields=list(parts)))
+    return lists.take(pa.array([numbers[id(items)] for items in column], pa.int32()))
+
+
 def _whole_rows(findings: list[Finding]) -> pa.RecordBatch | None:
-    """The columns of the rows that the findings stand in, where these are of one record batch and of simple types."""
-    rows_of = [finding.reply.columns for finding in findings]
+    """The columns of the rows that the findings stand in, where these are of one record batch."""
+    rows_of = [row for finding in findings if (row := finding.reply.columns) is not None]  # one that is too long has none
     first = rows_of[0] if rows_of else None
     if not isinstance(first, Row) or not all(isinstance(row, Row) and row.batch is first.batch for row in rows_of):
         return None
     names = first.batch.schema.names
-    if REST in names or len(set(names)) < len(names) or any(pa.types.is_nested(kind) for kind in first.batch.schema.types):
+    if REST in names or len(set(names)) < len(names):
         return None
-    renamed = first.batch.rename_columns([carried_name(name, names) for name in names])
-    return renamed.take(pa.array([row.number for row in rows_of], pa.int32()))  # type: ignore[union-attr]  # all are rows
+    return _rows(first.batch, findings)
+
+
+def _rows(batch: pa.RecordBatch, findings: list[Finding]) -> pa.RecordBatch:
+    """The rows of the batch that the findings stand in, columns called as beside the verdict's fields; empty where a finding has none."""
+    numbers = [row.number if isinstance(row := finding.reply.columns, Row) else None for finding in findings]
+    return batch.rename_columns(carried_names(batch.schema.names)).take(pa.array(numbers, pa.int32()))
+
+
+def carried_names(names: Sequence[str]) -> list[str]:
+    """Return what the columns of a table are called beside the verdict's fields."""
+    return [carried_name(name, names) for name in names]
 
 
 def _flat(finding: Finding) -> dict[str, object]:
@@ -260,3 +298,95 @@ def _fitting(name: str, kind: Any, values: list[Any], rests: list[dict[str, obje
             rests[number][name] = value
             values[number] = None
     return pa.array(values, kind)
+
+
+# --- rows in, verdicts out --------------------------------------------------------------------------------------
+
+
+def classify(data: Any, column: str | None = "reply", classifier: Classifier | None = None) -> pa.Table:
+    """Return the verdicts on a table in memory, one row for each reply (a log line may tell of several recipients).
+
+    Parameters
+    ----------
+    data
+        A table of pyarrow, pandas, Polars, DuckDB or whatever else hands out Arrow (``__arrow_c_stream__``), or a dictionary of columns.
+    column
+        The column that holds the reply; with None, the first of ``rows.REPLY_COLUMNS`` that is there.
+    classifier
+        Who judges; the default model, in English, where none is given.
+
+    Returns
+    -------
+    pa.Table
+        The columns of ``output_schema``; ``.to_pandas()`` and ``polars.from_arrow`` take it from here.
+
+    Raises
+    ------
+    InputError
+        Where there is no such column.
+    UsageError
+        Where the data is no table, or two of its columns have one name.
+
+    Examples
+    --------
+    >>> found = classify({"text": ["550 5.1.1 no such user"], "status": ["sent"]}, column="text")
+    >>> found.select(["category", "status", "input_status"]).to_pylist()
+    [{'category': 'user_unknown', 'status': '5.1.1', 'input_status': 'sent'}]
+
+    """
+    from bounceml.classifier import Classifier
+
+    try:
+        table = data if isinstance(data, pa.Table) else pa.table(data)
+    except TypeError:
+        raise UsageError(f"{type(data).__name__} is no table; give one of pyarrow, pandas, Polars, or a dictionary of columns") from None
+    judge = classifier or Classifier.load()
+    schema = output_schema(table.schema, labels_of(judge))
+    wanted = reply_column(table.schema.names, column)
+    batches = table.to_batches(_AT_ONCE)
+    numbers = accumulate(map(len, batches), initial=1)
+    return pa.Table.from_batches([judged(batch, judge, wanted, first) for first, batch in zip(numbers, batches, strict=False)], schema)
+
+
+def judged(batch: pa.RecordBatch, classifier: Classifier, column: str, first: int | None = None) -> pa.RecordBatch:
+    """Return the verdicts on the rows of a batch, with the columns of ``output_schema``; parameters as of ``replies``."""
+    found = [classifier.find(reply) for reply in replies(batch, column, None, first)]
+    labels = labels_of(classifier)
+    carried = _rows(batch.select(_besides_id(batch.schema)), found)
+    return pa.record_batch([*_columns(found, labels), *carried.columns], schema=output_schema(batch.schema, labels))
+
+
+def output_schema(schema: pa.Schema, labels: Sequence[str] = ()) -> pa.Schema:
+    """Return the columns of the verdicts on a table: the verdict's fields, the labels asked for, and the table's columns but ``id``.
+
+    These pass through in their types, nested ones too; so nothing is left over for a column ``input``, as where tables meet.
+    """
+    names = _besides_id(schema)
+    carried = [schema.field(name).with_name(called) for name, called in zip(names, carried_names(names), strict=True)]
+    return pa.schema([*verdict_schema(labels), *carried])
+
+
+def labels_of(classifier: Classifier) -> list[str]:
+    """Return the names of the labels that a classifier's verdicts have."""
+    asked = (classifier.voice.scheme, classifier.rules)
+    return [name for name, given in zip(LABELS, asked, strict=True) if given is not None]
+
+
+def reply_column(names: Sequence[str], column: str | None) -> str:
+    """Return the column that holds the reply, among the columns of a table.
+
+    Raises
+    ------
+    InputError
+        Where there is no such column.
+    UsageError
+        Where two columns have one name.
+
+    """
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two columns are called {twice[0]!r}; give each a name of its own")
+    return rows.reply_column(names, column)
+
+
+def _besides_id(schema: pa.Schema) -> list[str]:
+    return [name for name in schema.names if name != "id"]
