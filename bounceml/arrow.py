@@ -340,12 +340,18 @@ def classify(data: Any, column: str | None = "reply", classifier: Classifier | N
         table = data if isinstance(data, pa.Table) else pa.table(data)
     except TypeError:
         raise UsageError(f"{type(data).__name__} is no table; give one of pyarrow, pandas, Polars, or a dictionary of columns") from None
+    wanted = reply_column(table.schema.names, column)
+    table = table.cast(pa.schema([field.with_type(_takable(field.type)) for field in table.schema]))
     judge = classifier or Classifier.load()
     schema = output_schema(table.schema, labels_of(judge))
-    wanted = reply_column(table.schema.names, column)
     batches = table.to_batches(_AT_ONCE)
     numbers = accumulate(map(len, batches), initial=1)
     return pa.Table.from_batches([judged(batch, judge, wanted, first) for first, batch in zip(numbers, batches, strict=False)], schema)
+
+
+def _takable(kind: pa.DataType) -> pa.DataType:
+    """The type itself; for the views that Polars hands out, whose rows Arrow cannot yet take, the plain one."""
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)
 
 
 def judged(batch: pa.RecordBatch, classifier: Classifier, column: str, first: int | None = None) -> pa.RecordBatch:

@@ -58,6 +58,11 @@ _TO = (
     "so a run that is killed leaves the list that was there before, and the same command starts over"
 )
 
+_ENGINE = (
+    "who does the work (default: %(default)s); spark: a cluster, from folders or files of Parquet, CSV or JSON lines to a folder of "
+    "one of these, see docs/spark.md"
+)
+
 _POLICY = "your own actions, and what to suppress for how long: TOML of the form of bounceml/tables/policy.toml"
 _RULES = "your own rules, asked before the model: TOML of the form of bounceml/tables/rules.toml; a rule's label becomes user_label"
 
@@ -75,6 +80,7 @@ _EXAMPLES = """examples:
   bounceml predict bounces.mbox --scheme sparkpost --to csv -o verdicts.csv
   bounceml predict bounce.eml --audience admin
   bounceml predict mail.log.gz --jobs 4 --to jsonl -o verdicts.jsonl
+  bounceml predict --engine spark bounces/ --column diagnostic --to parquet -o verdicts
   journalctl -u app | bounceml predict --to jsonl -
 """
 
@@ -148,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_inputs(predict, "TEXT | PATH | imap://", "a reply, a file, a folder or a mailbox; - or nothing: standard input")
     predict.add_argument("--to", choices=_OUTPUTS, default="text", help=_TO)
-    predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of standard output")
+    predict.add_argument("-o", "--output", metavar="FILE", help="write here instead of standard output")
     predict.add_argument(
         "--imap-done",
         type=_imap_done,
@@ -173,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
     )
     predict.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes that judge (default: %(default)s; all cores: 0)")
+    predict.add_argument("--engine", choices=("here", "spark"), default="here", help=_ENGINE)
     _add_own(predict)
     predict.set_defaults(run=_predict)
 
@@ -272,7 +279,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     from bounceml.classifier import Classifier
     from bounceml.writers import format_of
 
-    if arguments.to == "parquet" and arguments.output is None:
+    if arguments.engine == "spark":
+        return _predict_on_spark(arguments)
+    path = Path(arguments.output) if arguments.output else None
+    if arguments.to == "parquet" and path is None:
         raise UsageError("Parquet is no text for a terminal or a pipe; name a file with -o")
     load = partial(
         Classifier.load,
@@ -287,14 +297,14 @@ def _predict(arguments: argparse.Namespace) -> int:
     work.for_many()
     classifier, form = load(), format_of(arguments.to)
     run = output.run_of(vars(arguments))
-    with output.opened(arguments.output, run, settles=bool(arguments.imap_done), say=_tell) as out:
+    with output.opened(path, run, settles=bool(arguments.imap_done), say=_tell) as out:
         entries = stream.entries(
             arguments.inputs,
             arguments.format,
             arguments.column,
             say=_tell,
             answered=out.answered,
-            ours=output.names(arguments.output),
+            ours=output.names(path),
             imap_done=arguments.imap_done,
         )
         worker = work.Worker(classifier, lambda first: form.begin(first, out.file), arguments.explain)
@@ -303,6 +313,30 @@ def _predict(arguments: argparse.Namespace) -> int:
         parts = _with_progress(out.parts(entries, crew.answers), "verdicts", lambda part: part.rows)
         form.write(_encoded(parts), out.file, arguments.lang)
     return 3 if out.unread else 0
+
+
+def _predict_on_spark(arguments: argparse.Namespace) -> int:
+    from bounceml import spark, stream
+
+    elsewhere = {
+        "standard input": not arguments.inputs or "-" in arguments.inputs,
+        "a mailbox": stream.names_mailbox(arguments.inputs),
+        f"--format {arguments.format}": arguments.format not in ("auto", *spark.FORMATS),
+        f"--to {arguments.to}": arguments.to not in spark.FORMATS,
+        "--imap-done": arguments.imap_done,
+        "--explain": arguments.explain,
+        "--jobs": arguments.jobs != 1,
+    }
+    if refused := [what for what, given in elsewhere.items() if given]:
+        raise UsageError(f"{refused[0]} is nothing for --engine spark, which reads and writes folders of {', '.join(spark.FORMATS)}")
+    if not arguments.output:
+        raise UsageError("Spark writes a folder; name it with -o")
+    asked = ("model", "lang", "threshold", "scheme", "audience", "policy", "rules")
+    options = {name: getattr(arguments, name) for name in asked}
+    unread = spark.predict(arguments.inputs, arguments.format, arguments.column, arguments.to, arguments.output, **options)
+    if unread:
+        _tell(f"{unread:,} replies could not be read; their rows say why, in the column error")
+    return 3 if unread else 0
 
 
 def _encoded(parts: Iterable[Part]) -> Iterator[Any]:

@@ -8,26 +8,40 @@ Python process of an executor opens the classifier once, and Spark uses the proc
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bounceml import __version__, arrow, artefact
+from bounceml import __version__, arrow, artefact, work
 from bounceml.classifier import Classifier
-from bounceml.errors import UsageError
+from bounceml.errors import BouncemlError, InputError, UsageError
 
 try:
+    from pyspark.errors import PySparkException
+    from pyspark.sql import Observation, SparkSession, functions, types
     from pyspark.sql.pandas.types import from_arrow_schema
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql.utils import is_remote
 except ImportError:
     raise UsageError("Spark needs more packages; install them with: pip install 'bounceml[spark]'") from None
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame
+
+
+FORMATS = ("parquet", "csv", "jsonl")  # that are read and written here
+_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".json": "jsonl"}
+_CSV: dict[str, bool | str] = {
+    "header": True,
+    "quote": '"',
+    "escape": '"',
+    "emptyValue": "",
+}  # as RFC 4180 has it; Spark's own default escapes by a backslash
 
 
 # --- on the driver ----------------------------------------------------------------------------------------------
@@ -78,7 +92,7 @@ def classify(
         return df.mapInArrow(partial(_judged, shipped=shipped, column=wanted), schema)
 
 
-def _schema(df: DataFrame, labels: list[str]) -> StructType:
+def _schema(df: DataFrame, labels: list[str]) -> types.StructType:
     """The columns of the verdicts; ``arrow.judged`` gives them in this order, and Spark takes the names from here."""
     verdict = from_arrow_schema(arrow.verdict_schema(labels))
     carried = [field for field in df.schema if field.name != "id"]
@@ -87,8 +101,103 @@ def _schema(df: DataFrame, labels: list[str]) -> StructType:
         while name.lower() in taken:  # to Spark, "Status" is "status"
             name = f"input_{name}"
         taken.add(name.lower())
-        verdict = verdict.add(StructField(name, field.dataType))
+        verdict = verdict.add(types.StructField(name, field.dataType))
     return verdict
+
+
+# --- folders in, a folder out -----------------------------------------------------------------------------------
+
+
+def predict(inputs: Sequence[str], form: str, column: str | None, to: str, output: str, **options: Any) -> int:
+    """Judge tables in files and folders, and write a folder; return how many replies could not be read.
+
+    Parameters
+    ----------
+    inputs
+        Paths, or addresses that Spark knows (``s3a://…``).
+    form
+        One of ``FORMATS``; or ``auto``, to tell it from the suffixes.
+    column
+        As in ``classify``.
+    to
+        One of ``FORMATS``.
+    output
+        The folder; it must not be there yet.
+    **options
+        As of ``classify``.
+
+    Raises
+    ------
+    UsageError
+        Where the folder is there already, a form is not told, or Java is missing.
+    InputError
+        Where an input is not there, or has no such column.
+    BouncemlError
+        Where Spark gives up.
+
+    """
+    form = _form(inputs) if form == "auto" else form
+    unread = Observation()
+    try:
+        found = classify(_read(_session(), list(inputs), form), column, **options)
+        _write(found.observe(unread, functions.count("error").alias("rows")), to, output)
+        return int(unread.get["rows"])
+    except PySparkException as error:
+        why = str(error).strip().splitlines()[0]
+        if "JAVA_GATEWAY_EXITED" in why:
+            raise UsageError("Spark needs Java; install version 17 or later, or say where it is in JAVA_HOME") from None
+        if "PATH_ALREADY_EXISTS" in why:
+            raise UsageError(f"{output} is there already; remove it, or name another folder with -o") from None
+        if "PATH_NOT_FOUND" in why:
+            raise InputError(f"Spark finds no such file or folder: {', '.join(inputs)}") from None
+        raise BouncemlError(f"Spark gave up: {why}") from None
+
+
+def _session() -> SparkSession:
+    """The session that spark-submit or Spark's own settings say."""
+    session = SparkSession.builder.appName("bounceml").getOrCreate()
+    if not is_remote() and str(session.sparkContext.master).startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+        session.sparkContext.pythonExec = sys.executable  # on this machine, that is the Python which has bounceml
+    return session
+
+
+def _form(inputs: Sequence[str]) -> str:
+    """What the inputs are, by their suffixes or those of the files in a folder."""
+    found = set()
+    for given in inputs:
+        names = [given]
+        for _, _, files in os.walk(given):
+            names += files
+        found |= {_SUFFIXES[suffix] for name in names for suffix in Path(name).suffixes if suffix in _SUFFIXES}
+    if len(found) == 1:
+        return found.pop()
+    told = f"suffixes of {' and '.join(sorted(found))}" if found else "no suffix that tells what is in them"
+    raise UsageError(f"{', '.join(inputs)}: {told}; name one form with --format: {', '.join(FORMATS)}")
+
+
+def _read(session: SparkSession, paths: list[str], form: str) -> DataFrame:
+    if form == "parquet":
+        return session.read.option("mergeSchema", True).parquet(*paths)  # without it the columns of one file are those of all
+    if form == "jsonl":
+        return session.read.json(paths)
+    header = session.read.text(paths[0]).first()
+    delimiter = max(",\t;", key=header[0].count) if header else ","
+    # A cell may hold line ends; and where the files differ in their headers, that is an error and not a wrong column.
+    found = session.read.options(**_CSV, sep=delimiter, multiLine=True, enforceSchema=False).csv(paths)
+    return found.na.fill("")  # as on one machine an empty cell is text
+
+
+def _write(df: DataFrame, to: str, output: str) -> None:
+    if to == "parquet":
+        df.write.parquet(output)
+    elif to == "jsonl":
+        df.write.option("ignoreNullFields", False).json(output)
+    else:
+        nested = (types.ArrayType, types.MapType, types.StructType)
+        for field in df.schema:
+            if isinstance(field.dataType, nested):
+                df = df.withColumn(field.name, functions.to_json(df[field.name]))
+        df.write.options(**_CSV).csv(output)
 
 
 # --- on the way, and on the executors ---------------------------------------------------------------------------
@@ -131,6 +240,7 @@ def _classifier(shipped: _Shipped) -> Classifier:
                 path.write_bytes(content)
             files = {option: Path(folder, path) for option, path in shipped.paths.items()}
             _opened[shipped.key] = Classifier.load(**shipped.options | files)
+        work.for_many()
     return _opened[shipped.key]
 
 
