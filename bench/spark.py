@@ -1,4 +1,4 @@
-"""How many rows a second Spark judges on two cores, and where the time goes: `python bench/spark.py [--rows 2000000] [--times 3]`.
+"""How many rows a second Spark judges on two cores, and where the time goes: `python -m bench.spark [--rows 2000000] [--times 3]`.
 
 The table has the columns id, recipient and reply, of 3,000 templates (see streams.py), and lies in Parquet files. Each figure is taken
 after the same job ran once on a tenth of the files, so without the start of Spark and its Python processes. "noop" judges and writes
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import streams
 from pyspark.sql import DataFrame, SparkSession
 
+from bench import streams
 from bounceml import Classifier, arrow, spark, work
 
 FILES = 20
