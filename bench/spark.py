@@ -2,8 +2,9 @@
 
 The table has the columns id, recipient and reply, of 3,000 templates (see streams.py), and lies in Parquet files. Each figure is taken
 after the same job ran once on a tenth of the files, so without the start of Spark and its Python processes. "noop" judges and writes
-nothing; "parquet" writes the verdicts; "copy" reads and writes the table without a verdict, and "one process" is ``arrow.classify``
-without Spark. Other programs on the machine slow a job down, but have little part in the processor time that a row takes.
+nothing; "parquet" writes the verdicts, "few" five of their columns; "copy" reads and writes the table without a verdict, and
+"one process" is ``arrow.classify`` without Spark. Other programs slow a job down, and its processor time less: where they wait for the
+same memory and caches, it grows, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -64,20 +66,36 @@ def session(master: str, settings: list[str]) -> SparkSession:
     return found
 
 
-def processor_seconds() -> dict[str, float]:
-    """Return the processor time of this process and all it started, those that ended with them, by the name of the program."""
+def processes() -> dict[int, str]:
+    """Return this process and all it started, by number, with the name of the program and what /proc tells of each behind it."""
     stats = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended
-            name, rest = path.read_text().split("(", 1)[1].rsplit(") ", 1)
-            stats[int(path.parent.name)] = (name, int(rest.split()[1]), sum(map(int, rest.split()[11:15])) / os.sysconf("SC_CLK_TCK"))
-    found: dict[str, float] = {}
+            stats[int(path.parent.name)] = path.read_text().split("(", 1)[1]
     ours = [os.getpid()]
     for pid in ours:
-        ours += [child for child, (_, parent, _) in stats.items() if parent == pid]
-        name, _, seconds = stats[pid]
-        found[name] = found.get(name, 0.0) + seconds
+        ours += [child for child, told in stats.items() if int(told.rsplit(") ", 1)[1].split()[1]) == pid]
+    return {pid: stats[pid] for pid in ours}
+
+
+def processor_seconds() -> Counter[str]:
+    """Return the processor time of this process and all it started, those that ended with them, by the name of the program."""
+    found: Counter[str] = Counter()
+    for told in processes().values():
+        name, rest = told.rsplit(") ", 1)
+        found[name] += sum(map(int, rest.split()[11:15])) / os.sysconf("SC_CLK_TCK")
     return found
+
+
+def most_memory() -> str:
+    """Return the most memory that a process of each program ever had."""
+    found: dict[str, int] = {}
+    for pid, told in processes().items():
+        name = told.rsplit(") ", 1)[0]
+        with contextlib.suppress(OSError, IndexError):
+            peak = int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
+            found[name] = max(found.get(name, 0), peak if pid != os.getpid() else 0)
+    return ", ".join(f"{name} {megabytes} MB" for name, megabytes in found.items())
 
 
 def measured(rows: int, job: Callable[[], object]) -> str:
@@ -85,7 +103,7 @@ def measured(rows: int, job: Callable[[], object]) -> str:
     before, began = processor_seconds(), time.perf_counter()
     job()
     passed, after = time.perf_counter() - began, processor_seconds()
-    each = {name: 1e6 * (seconds - before.get(name, 0.0)) / rows for name, seconds in after.items()}
+    each = {name: 1e6 * (seconds - before[name]) / rows for name, seconds in after.items()}
     told = ", ".join(f"{name} {spent:.1f}" for name, spent in each.items() if spent >= 0.05)
     return f"{rows / passed:>9,.0f} rows/s · {sum(each.values()):.1f} us of processor a row ({told}) · load {os.getloadavg()[0]:.1f}"
 
@@ -96,6 +114,7 @@ def sinks(df: DataFrame, out: Path) -> dict[str, Callable[[], None]]:
     return {
         "noop": lambda: found.write.format("noop").mode("overwrite").save(),
         "parquet": lambda: found.write.mode("overwrite").parquet(str(out)),
+        "few": lambda: found.select("id", "recipient", "category", "action", "suppress").write.mode("overwrite").parquet(str(out)),
         "copy": lambda: df.write.mode("overwrite").parquet(str(out)),
     }
 
@@ -117,7 +136,7 @@ def main() -> None:
     parser.add_argument("--master", default="local[2]", help="or local-cluster[2,1,1024]: two executors of one core each")
     parser.add_argument("--table", type=Path, default=Path(tempfile.gettempdir(), "bounceml-bench"), help="folder for the tables")
     parser.add_argument("--conf", action="append", default=[], metavar="NAME=VALUE", help="a setting of Spark")
-    parser.add_argument("--jobs", nargs="*", default=["noop", "parquet", "copy"])
+    parser.add_argument("--jobs", nargs="*", default=["noop", "parquet", "few", "copy"])
     arguments = parser.parse_args()
 
     folder = arguments.table / f"{arguments.rows}"
@@ -132,6 +151,7 @@ def main() -> None:
         warm[name]()
         for _ in range(arguments.times):
             print(f"{f'{arguments.master} {name}':<28}{measured(arguments.rows, jobs[name])}", flush=True)
+    print(f"most memory of a process: {most_memory()}")
     if "parquet" in arguments.jobs:
         jobs["parquet"]()
         read, written = (sum(path.stat().st_size for path in place.glob("*.parquet")) / arguments.rows for place in (folder, out))
