@@ -56,7 +56,7 @@ def run(command: list[str]) -> Run:
     """Run a command to its end, its output thrown away."""
     done = subprocess.run([sys.executable, "-c", _MEASURE, *command], cwd=ROOT, capture_output=True, text=True, check=True)
     code, seconds, megabytes = done.stdout.split()
-    if int(code):
+    if int(code) not in (0, 3):  # 3: some of the templates are log lines that were cut off, and their rows say so
         sys.exit(f"{' '.join(command)}: ended with {code}")
     return Run(float(seconds), float(megabytes))
 
@@ -126,14 +126,16 @@ def plain_lines(folder: Path, rows: int) -> None:
         "the n-th most frequent comes with a share proportional to 1/n (Zipf), and every address, host, IP address, id and long number is "
         "drawn anew (`bench/streams.py`). A hit is a line whose wording was known.\n"
     )
-    found = []
+    head = ["templates", "by", "rows/s", "MB/s", "memory of a process", "hits", "times `wc -l`", "times a bare loop"]
+    table(head, _plain_lines(folder, rows))
+
+
+def _plain_lines(folder: Path, rows: int) -> Iterable[list[str]]:
     for templates in TEMPLATES:
         path = folder / f"{templates}.txt"
         path.write_text("".join(f"{reply}\n" for _, reply in streams.replies(rows, templates)), "utf-8")
         counted, looped = best(lambda path=path: run(["wc", "-l", str(path)])), best(lambda path=path: sum(1 for _ in path.open("rb")))
-        found += _lines(path, rows, templates, counted, looped)
-    head = ["templates", "by", "rows/s", "MB/s", "memory of a process", "hits", "times `wc -l`", "times a bare loop"]
-    table(head, found)
+        yield from _lines(path, rows, templates, counted, looped)
 
 
 def _lines(path: Path, rows: int, templates: int, counted: float, looped: float) -> Iterable[list[str]]:
