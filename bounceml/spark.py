@@ -1,8 +1,8 @@
 """Verdicts in Apache Spark: each executor hands its record batches to ``arrow.judged``.
 
 What a classifier is opened with, beyond the package, travels in the function that Spark ships. From 1 MB on Spark broadcasts that itself,
-once to an executor (``spark.broadcast.UDFCompressionThreshold``), and Spark Connect, which has no files to ship, takes it too. A
-Python process of an executor opens the classifier once, and Spark uses the process again for the next task.
+once to an executor (``spark.broadcast.UDFCompressionThreshold``). A Python process of an executor opens the classifier once, and Spark
+uses the process again for the next task.
 """
 
 from __future__ import annotations
