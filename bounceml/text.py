@@ -279,10 +279,14 @@ _NAMED = re.compile(rf"{_CODE}([^{_CODE}{_CHANGES} ]+)")
 
 @lru_cache(maxsize=65536)
 def _seen(token: str) -> str:
-    """Return the mark of a token, and behind it the providers' own codes in it, or that normalising may change it."""
-    named = filter(tables.provider_codes().__contains__, _CODE_LIKE.findall(token))
-    changes = _CHANGES if _FIRST_CODE.search(f"{token} ") or _HIDDEN_END in token.lower() else ""
-    return _CODE.join([mark(token), *named]) + changes
+    """Return the mark of a token, and behind it the providers' own codes in it, or that normalising may change more than the token.
+
+    The first step works on each token by itself: nothing composes with the blank before it (Unicode Standard Annex 15, section 9).
+    """
+    form = _one_form(token)
+    changes = form != "".join(form.split()) or _FIRST_CODE.search(f"{form} ") or _HIDDEN_END in form.lower()
+    named = filter(tables.provider_codes().__contains__, _CODE_LIKE.findall(form))
+    return _CODE.join([mark(form), *named]) + (_CHANGES if changes or not form else "")
 
 
 _CONNECTED = re.compile(r"\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
@@ -317,7 +321,7 @@ def wording(given: str) -> str:
     """
     if len(given) > _LONG:
         return _long_wording(given)
-    if given.isascii() and given.isprintable():
+    if given.isprintable():
         found = " ".join(map(_seen, given.split()))
         if _CHANGES not in found:
             return found

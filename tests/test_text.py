@@ -150,6 +150,7 @@ def test_normalising_twice_changes_nothing(anything: str) -> None:
 PIECES = [
     *("550", "550-", "550 ", "5.1.1", " ", "  ", "\n", "\r\n", "\t", "\x0b", "x", "é", "\0", "\1", "ａ"),
     *("[email protected]", "[Email Protected]", "HL:ICC", "AS(42003)", "<joe@example.com>", "mx.example.net[192.0.2.1]", "-", " said: "),
+    *("，", "。", "：", "（", "\u3000", "\u0301", "´", "…", "㈱", "ﬁ", "用户", "\u200b"),
 ]
 
 
