@@ -283,9 +283,12 @@ def _seen(token: str) -> str:
 
     The first step works on each token by itself: nothing composes with the blank before it (Unicode Standard Annex 15, section 9).
     """
-    form = _one_form(token)
-    changes = form != "".join(form.split()) or _FIRST_CODE.search(f"{form} ") or _HIDDEN_END in form.lower()
-    named = filter(tables.provider_codes().__contains__, _CODE_LIKE.findall(form))
+    form = token if token.isascii() else _one_form(token)
+    changes = form != token and form != "".join(form.split())
+    changes |= "-" in form and _FIRST_CODE.search(f"{form} ") is not None
+    changes |= "]" in form and _HIDDEN_END in form.lower()
+    known = tables.provider_codes()
+    named = [code for code in _CODE_LIKE.findall(form) if code in known]
     return _CODE.join([mark(form), *named]) + (_CHANGES if changes or not form else "")
 
 
