@@ -33,7 +33,6 @@ _LAST_LINE = re.compile(r"\s*\r?\n\s*([245]\d\d)[ ](?:[245]\.\d{1,3}\.\d{1,3}\b)
 _MANY_BLANKS = re.compile(r"\s{20,}")  # the two above look from each of them to the last
 _FIRST_CODE = re.compile(r"([245]\d\d)-(?=\S| )")
 _HIDDEN_END = "rotected]"  # of the blank-separated parts of such a text, the one that shows it
-_BLANKS = re.compile(r"\s+")
 
 
 def _one_form(text: str) -> str:
@@ -62,7 +61,7 @@ def _join_lines(text: str) -> str:
 
 
 def _single_blanks(text: str) -> str:
-    return _BLANKS.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 STEPS = (_one_form, _hidden_addresses, _join_lines, _single_blanks)
