@@ -10,6 +10,8 @@ SECONDS ?= 1800
 ROWS   ?= 1000000
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+# A process a core; the tests of a file share what it sets up, such as a cluster or a mail server.
+PYTEST  = $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo setup tables test quick lint fuzz equal train evaluate lab lab-pipe bench wheel clean
 
@@ -33,10 +35,10 @@ tables: setup
 	$(BIN)/python bounceml/tables/compiled.py
 
 test: tables
-	$(BIN)/pytest
+	$(PYTEST)
 
 quick: tables
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

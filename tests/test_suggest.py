@@ -127,7 +127,8 @@ def test_illegal_characters_are_shown_once_each() -> None:
 
 
 @pytest.mark.parametrize(("lang", "line"), [("en", "  Was wang@sohu.com meant?"), ("zh", "  收件地址是不是应该是 wang@sohu.com？")])
-def test_the_question_is_asked_in_words(capsys: pytest.CaptureFixture[str], lang: str, line: str) -> None:
+def test_the_question_is_asked_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lang: str, line: str) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     reply = "<wang@shou.com> : connect to shou.com: Connection refused"
     assert main(["predict", "--lang", lang, reply]) == 0
     assert line in capsys.readouterr().out.splitlines()
