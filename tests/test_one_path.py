@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -77,6 +78,24 @@ def test_examples(voice: dict[str, str]) -> None:
 def test_generated_lines(templates: int) -> None:
     lines = list(streams.replies(LINES // 2, templates))
     assert not different(Reply(line, recipient=recipient) for recipient, line in lines)
+
+
+_AT_ONCE = """
+from threading import Barrier, Thread
+from bounceml import text
+ready, found = Barrier(8), []
+def cut():
+    ready.wait()
+    found.append(text.tokens("对方邮箱空间不足"))
+threads = [Thread(target=cut) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert found == [["对方", "邮箱", "空间不足"]] * 8, found
+"""
+
+
+def test_threads_may_meet_their_first_chinese_text_at_one_time() -> None:
+    subprocess.run([sys.executable, "-c", _AT_ONCE], check=True)
 
 
 def test_threads_share_a_classifier(classifier: Classifier) -> None:
