@@ -92,6 +92,24 @@ _REVIEW_EXAMPLES = """examples:
 """
 
 
+_SERVE_EXAMPLES = """examples:
+  bounceml serve
+  bounceml serve --workers 2 --model models/mine --add-to mine.jsonl
+  BOUNCEML_TOKEN=$(openssl rand -hex 16) bounceml serve --host 0.0.0.0 --name bounces.example.com
+  curl http://127.0.0.1:8025/v1/classify --json '{"text": "552 5.2.2 mailbox full"}'
+  curl http://127.0.0.1:8025/v1/classify -H 'Content-Type: text/plain' --data-binary @mail.log
+  curl http://127.0.0.1:8025/v1/classify -F file=@bounce.eml -F file=@archive.mbox.gz
+  curl -X POST http://127.0.0.1:8025/v1/reload
+"""
+
+
+_COMPLETION_EXAMPLES = """examples:
+  bounceml completion bash > ~/.local/share/bash-completion/completions/bounceml
+  bounceml completion zsh > ~/.zfunc/_bounceml
+  bounceml completion fish > ~/.config/fish/completions/bounceml.fish
+"""
+
+
 def _probability(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1.0:
@@ -104,6 +122,26 @@ def _count(text: str) -> int:
     if text.isdecimal():
         return int(text) or os.cpu_count() or 1
     raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; give one from 1, or 0 for as many as there are cores")
+
+
+def _size(text: str) -> int:
+    """A number of bytes, or with K, M or G behind it."""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M", "G") else (text, "")
+    if number.isdecimal() and int(number):
+        return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
+    raise argparse.ArgumentTypeError(f"{text!r} is no size; give a number of bytes, such as 500000 or 32M")
+
+
+def _count_of_requests(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of requests; give one from 1, or 0 for any number")
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) < 2**16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number up to 65535, or 0 for any free one")
 
 
 def _imap_done(text: str) -> str:
@@ -248,6 +286,47 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="also write report.json, report.md and report.html here")
     evaluate.add_argument("--json", action="store_true", help="print the report as JSON")
     evaluate.set_defaults(run=_evaluate)
+
+    serve = commands.add_parser(
+        "serve",
+        formatter_class=_Help,
+        help="a page and an HTTP interface",
+        description="Serve a page to paste bounces into, and an HTTP interface for programs, described at /openapi.json. "
+        "Nothing that is sent is stored. A token that everyone has to show is read from the environment variable BOUNCEML_TOKEN.",
+        epilog=_SERVE_EXAMPLES,
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine alone)")
+    serve.add_argument("--port", type=_port, default=8025, help="port to listen on (default: %(default)s; any free one: 0)")
+    serve.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host name that it is called by, such as that of a reverse proxy; others but localhost are refused then",
+    )
+    serve.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that answer (default: %(default)s; all cores: 0)")
+    serve.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    _add_own(serve)
+    serve.add_argument("--add-to", type=Path, metavar="FILE", help="take corrections, and append them to this file of labelled replies")
+    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file that holds the token, in place of BOUNCEML_TOKEN")
+    serve.add_argument("--max-bytes", type=_size, default=32 << 20, metavar="SIZE", help="largest body of a request (default: 32M)")
+    serve.add_argument(
+        "--rate",
+        type=_count_of_requests,
+        default=100,
+        metavar="N",
+        help="requests a second that a process takes from one client that is not on this machine (default: %(default)s; any number: 0)",
+    )
+    serve.set_defaults(run=_serve)
+
+    completion = commands.add_parser(
+        "completion",
+        formatter_class=_Help,
+        help="what a shell needs to complete commands and options",
+        epilog=_COMPLETION_EXAMPLES,
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to complete in")
+    completion.set_defaults(run=_completion)
 
     taxonomy = commands.add_parser(
         "taxonomy", formatter_class=_Help, help="list the categories", epilog="example: bounceml taxonomy --lang zh"
@@ -458,6 +537,59 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         for name, content in papers.of_report(report).items():
             (arguments.out / name).write_text(content, encoding="utf-8")
+    return 0
+
+
+def _need_serving() -> None:
+    from importlib.util import find_spec
+
+    if not all(map(find_spec, ("cryptography", "fastapi", "prometheus_client", "python_multipart", "uvicorn"))):
+        raise UsageError("the service needs FastAPI, uvicorn and more; install them with: pip install 'bounceml[serve]'")
+
+
+def _token(path: Path | None) -> str | None:
+    """The token of a file, or of the environment."""
+    if path is None:
+        return os.environ.get("BOUNCEML_TOKEN") or None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the token cannot be read ({error}); check the name and its permissions") from None
+    if not token:
+        raise UsageError(f"{path}: holds no token; write one into it, such as what `openssl rand -hex 16` prints")
+    return token
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    _need_serving()
+    from bounceml.web import run
+    from bounceml.web.settings import Settings
+
+    settings = Settings(
+        model=arguments.model,
+        policy=arguments.policy,
+        rules=arguments.rules,
+        add_to=arguments.add_to,
+        token=_token(arguments.token_file),
+        max_bytes=arguments.max_bytes,
+        host=arguments.host,
+        names=tuple(name.lower() for name in arguments.name),
+        rate=arguments.rate,
+    )
+    if settings.token is None and not settings.on_loopback:
+        _tell(f"whoever reaches {arguments.host} can use this service; set BOUNCEML_TOKEN or --token-file to let in who shows a token")
+
+    def say(url: str) -> None:
+        print(f"{url} (Ctrl-C ends it)", flush=True)
+
+    run.serve(settings, arguments.port, arguments.workers, say)
+    return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from bounceml import completion
+
+    print(completion.script(_parser(), arguments.shell))
     return 0
 
 

@@ -1,12 +1,12 @@
-"""Words marked in a text: in colour for a terminal, in braces for a file or a pipe; the stronger, the more."""
+"""Words marked in a text: in colour for a terminal, in braces for a file or a pipe, in parts for a page; the stronger, the more."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from bounceml.values import Mark
 
@@ -21,20 +21,37 @@ def in_colour(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+class Part(NamedTuple):
+    """Some of a text, and how strongly it is marked: from 0, not at all, to 3."""
+
+    text: str
+    level: int
+
+
+def parts(words: str, marks: Iterable[Mark]) -> Iterator[Part]:
+    """Yield a text in parts that are marked alike.
+
+    >>> [tuple(part) for part in parts("552 mailbox full", [Mark(4, 11, 0.5), Mark(12, 16, 1.0)])]
+    [('552 ', 0), ('mailbox', 2), (' ', 0), ('full', 3)]
+    """
+    levels = [0] * len(words)
+    for start, end, strength in marks:
+        level = 1 + (strength > 1 / 3) + (strength > 2 / 3)
+        levels[start:end] = [max(level, before) for before in levels[start:end]]
+    for level, run in groupby(range(len(words)), levels.__getitem__):
+        yield Part("".join(words[place] for place in run), level)
+
+
 def marked(words: str, marks: Iterable[Mark], colour: bool) -> str:
     """Return a text as one line, with its marks.
 
     >>> marked("552 mailbox full", [Mark(4, 11, 0.5), Mark(12, 16, 1.0)], colour=False)
     '552 {{mailbox}} {{{full}}}'
     """
-    levels = [0] * len(words)
-    for start, end, strength in marks:
-        level = 1 + (strength > 1 / 3) + (strength > 2 / 3)
-        levels[start:end] = [max(level, before) for before in levels[start:end]]
-    parts = []
-    for level, run in groupby(range(len(words)), levels.__getitem__):
-        part = _CONTROL.sub("", "".join(words[place] for place in run))
+    told = []
+    for text, level in parts(words, marks):
+        part = _CONTROL.sub("", text)
         if level and part:
             part = f"{_COLOURS[level - 1]}{part}{_PLAIN}" if colour else f"{'{' * level}{part}{'}' * level}"
-        parts.append(part)
-    return " ".join("".join(parts).split())
+        told.append(part)
+    return " ".join("".join(told).split())

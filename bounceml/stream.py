@@ -320,6 +320,11 @@ def entries(
         yield from _of(argument, number, asked)
 
 
+def of_file(file: BinaryIO, name: str, form: str = "auto", column: str | None = None) -> Iterator[Entry]:
+    """Yield the entries of an open file, such as an upload; ``name`` tells its form where that is ``auto``, and is the replies' source."""
+    yield from _of_stream(file, name, name, _Asked(form, column, _nothing, (), (), None), _nothing, in_folder=False)
+
+
 def replies(arguments: Sequence[str], form: str = "auto", column: str | None = None) -> Iterator[Reply]:
     """Yield the replies of all inputs, in the order they are named; the parameters are those of ``entries``."""
     for entry in entries(arguments, form, column):

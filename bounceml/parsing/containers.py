@@ -114,7 +114,7 @@ def unpacked(file: BinaryIO, how: str) -> BinaryIO:
 def _gzip(file: BinaryIO) -> Callable[[int], bytes]:
     from gzip import GzipFile
 
-    return GzipFile(fileobj=file).read1
+    return GzipFile(fileobj=file, mode="rb").read1  # else it takes over the mode of a temporary file, which is to be written
 
 
 def _zstd(file: BinaryIO) -> Callable[[int], bytes]:
