@@ -1,5 +1,7 @@
 # make demo   set everything up and predict real examples in both languages
 # make test   set up and pass the tests
+# make serve  start the page at http://127.0.0.1:8025/
+# make load   load the service, then mix in malformed requests, killed workers and reloads for ten minutes, or LOAD=60 (Debian, root)
 # make lab    let real mail servers bounce mails on loopback and record what they write (Debian, root; five minutes)
 # make lab-pipe   let Postfix, Exim and cron hand mails to bounceml as the README says (Debian, root; two minutes)
 # make fuzz   feed the readers mutated mails and logs for 30 minutes, or SECONDS=…
@@ -8,12 +10,13 @@
 PYTHON ?= python3
 SECONDS ?= 1800
 ROWS   ?= 1000000
+LOAD   ?= 600
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 # A process a core; the tests of a file share what it sets up, such as a cluster or a mail server.
 PYTEST  = $(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo setup tables test quick lint fuzz equal train evaluate lab lab-pipe bench wheel clean
+.PHONY: demo setup tables test quick serve load lint fuzz equal train evaluate lab lab-pipe bench man wheel clean
 
 demo: setup
 	$(BIN)/bounceml predict "552 5.2.2 <joe@example.com>: mailbox full, try again later"
@@ -39,6 +42,16 @@ test: tables
 
 quick: tables
 	$(PYTEST) -m "not slow"
+
+serve: tables
+	$(BIN)/bounceml serve
+
+# `wrk` makes requests faster than Python could.
+load: tables
+	command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; }
+	$(BIN)/python -m bench.load single
+	$(BIN)/python -m bench.load batch
+	$(BIN)/python -m bench.load mixed --seconds $(LOAD)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -68,6 +81,10 @@ lab-pipe: wheel
 bench: setup
 	$(BIN)/python -m bench --rows $(ROWS) > benchmarks.part
 	mv benchmarks.part BENCHMARKS.md
+
+# A test fails where an option is not on the manual page.
+man: setup
+	$(BIN)/python docs/manpage.py > docs/bounceml.1
 
 wheel: setup
 	rm -rf dist
