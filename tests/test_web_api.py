@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import io
 import json
@@ -106,6 +107,21 @@ def test_a_list_is_answered_in_its_order(client: Client, classifier: Classifier,
     assert [json.loads(line) for line in lines.text.splitlines()] == found
 
 
+def test_an_answer_is_sent_in_pieces(client: Client) -> None:
+    sent: list[int] = []
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        async def count(message: Any) -> None:
+            sent.append(len(message.get("body", b"")))
+            await send(message)
+
+        await client.app(scope, receive, count)
+
+    found = Client(counted).verdicts(json={"replies": [FULL] * 500})
+    assert len(found) == 500
+    assert sum(sent) > 2 * 2**16 >= 2 * max(sent)
+
+
 def test_a_list_may_be_empty(client: Client) -> None:
     assert client.verdicts(json={"replies": []}) == []
 
@@ -201,7 +217,7 @@ def test_several_files_of_a_form(client: Client) -> None:
 
 
 def test_a_form_of_something_else(client: Client) -> None:
-    problem(client.post("/v1/classify", files={"file": ("a", b"552")}, data={"text": "552"}), 400)
+    assert "query" in problem(client.post("/v1/classify", files={"file": ("a", b"552")}, data={"lang": "zh"}), 400)
     problem(client.post("/v1/classify", **upload(b"x", "multipart/form-data")), 400)
     problem(client.post("/v1/classify", files=[("file", (f"{number}", b"552")) for number in range(101)]), 400)
 
@@ -251,6 +267,9 @@ def test_taxonomy(client: Client, lang: str, name: str) -> None:
 def test_health(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.get("/healthz").json()["status"] == "ok"
     assert client.get("/readyz").json() == {"status": "ready", "model": client.app.state.served.model}
+    for path in ("/healthz", "/readyz"):
+        head = asyncio.run(client.asked("HEAD", path))
+        assert (head.status_code, head.content) == (200, b"")
     monkeypatch.setattr(Served, "differing", lambda self: ["'552' is not what it should be"])
     assert client.get("/readyz").status_code == 503
 
@@ -382,9 +401,34 @@ def test_another_process_follows(model: Path, tmp_path: Path) -> None:
         one.reload()
         two.follow()
         assert two.model == one.model == f"default {version}"
-    assert len(list(state.glob("m-*"))) == 2
+    assert len(list(state.glob("m-*"))) == 1
     shutil.rmtree(model)
     assert Served(Settings(model=model, state=state)).model == "default 4"  # a worker that is started later
+
+
+def test_several_processes_that_reload_at_one_time(model: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    services = [Served(Settings(model=model, state=state)) for _ in range(2)]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(3):
+            done = [pool.submit(task) for one in services for task in (one.reload, one.follow, lambda: Served(Settings(state=state)))]
+            for task in done:
+                task.result()
+            (kept,) = state.glob("m-*")
+            assert (state / "current").read_text() == kept.name
+    assert {one.follow() or one.model for one in services} == {"default 1"}
+
+
+def test_a_full_disk_leaves_the_old_model(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(create(Settings(model=model)))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert "room" in problem(client.post("/v1/reload"), 409)
+    assert client.verdicts(json={"text": FULL})[0]["model"] == "default 1"
 
 
 # --- processes --------------------------------------------------------------------------------------------------

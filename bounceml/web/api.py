@@ -7,12 +7,12 @@ is written of a verdict is what ``predict --to jsonl`` writes, by the same encod
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cache
 from typing import Annotated, Any, BinaryIO, Literal, NotRequired, get_type_hints
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi.concurrency import iterate_in_threadpool, run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError, create_model
 from starlette.datastructures import UploadFile
@@ -36,6 +36,7 @@ router = APIRouter(tags=["verdicts"])
 
 _SHORT = 2048  # bytes of a body that is answered at once: it takes 20 ms at most, and the way to a thread and back 0.1 ms
 _FILES = 100  # of a form
+_PIECE = 64 * 2**10  # bytes of an answer that are sent at once: a client has the timeout for each
 
 # What a body is read as: the suffix of the name that a file of its kind would have; none: by its content.
 _KINDS = {
@@ -256,15 +257,22 @@ async def classify(
 
 def _streamed(parts: Iterator[Part], media_type: str) -> Response:
     """Return an answer that is made while it is sent, in threads."""
-    return StreamingResponse(_encoded(parts, media_type), media_type=media_type)
+    return StreamingResponse(_pieces(_encoded(parts, media_type)), media_type=media_type)
+
+
+async def _pieces(blocks: Iterable[bytes]) -> AsyncIterator[memoryview]:
+    async for block in iterate_in_threadpool(blocks):
+        for begin in range(0, len(block), _PIECE):
+            yield memoryview(block)[begin : begin + _PIECE]
 
 
 async def _of_form(request: Request, column: str | None) -> list[Entry]:
     settings: Settings = request.app.state.settings
     found: list[Entry] = []
-    async with request.form(max_files=_FILES, max_fields=0) as form:
+    async with request.form(max_files=_FILES) as form:
         for _, part in form.multi_items():
-            assert isinstance(part, UploadFile)  # no fields are let through
+            if not isinstance(part, UploadFile):
+                raise Refused(400, "Not a file", "this form takes files alone; lang, column and the like belong in the query")
             found += await run_in_threadpool(_entries, part.file, part.filename or "upload", column, settings)
             if sum(len(entry.items) for entry in found) > settings.max_rows:
                 raise _too_many(settings.max_rows)

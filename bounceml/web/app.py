@@ -74,7 +74,7 @@ def create(settings: Settings) -> FastAPI:
         docs_url=None,  # FastAPI's pages of documentation load scripts from elsewhere
         redoc_url=None,
         lifespan=_lifespan,
-        responses=guard.problems(401, 403, 413, 421, 429, 500, 503),
+        responses=guard.problems(401, 403, 408, 413, 414, 415, 421, 429, 431, 500, 503),
     )
     app.state.settings = settings
     app.state.served = Served(settings)

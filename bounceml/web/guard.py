@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import errno
 import hmac
 import logging
 import time
@@ -22,8 +23,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,8 +45,14 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _PROBES = ("/healthz", "/readyz")  # asked by what has no token, and answered even when the service is busy
-_PROGRAMS = ("/v1/", *_PROBES, "/metrics")
+_FIGURES = "/metrics"  # answered when the service is busy, too: they tell why
+_PROGRAMS = ("/v1/", *_PROBES, _FIGURES)
+_FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+_HEADERS = 32 * 2**10  # bytes of headers, and of an address: uvicorn takes any number, and other servers 8 to 64 KB
 _BODIES = 4  # as many bodies of the largest size are in memory at one time
+_SMALL = 64 * 2**10  # bytes of a body that is not refused for the others in memory
+_COMING = 4  # times the requests that are worked on is how many bodies may be on their way
+_WHOLE = 10  # times the timeout is what a whole body may take
 _CLIENTS = 10_000  # clients whose rate is remembered, 2 MB
 
 
@@ -116,6 +125,29 @@ def invalid(errors: Iterable[Any]) -> Refused:
     told = [f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors]
     more = f"; and {len(told) - 5} more" if len(told) > 5 else ""
     return Refused(422, "Not as documented", f"{'; '.join(told[:5])}{more}; /openapi.json tells what is expected")
+
+
+# --- what may be sent -------------------------------------------------------------------------------------------
+
+
+def _length(scope: Scope, headers: Headers) -> None:
+    """Refuse a longer address (RFC 9110 section 15.5.15) or more headers (RFC 6585 section 5) than a client has reason to send."""
+    if len(scope["path"]) + len(scope["query_string"]) > _HEADERS:
+        raise Refused(414, "Too long an address", f"an address may have {_HEADERS} bytes; what is long belongs in the body")
+    if sum(len(name) + len(value) for name, value in headers.raw) > _HEADERS:
+        raise Refused(
+            431, "Too many headers", f"a request may have {_HEADERS} bytes of headers; leave out what is not needed, such as cookies"
+        )
+
+
+def _charset(headers: Headers) -> None:
+    """Refuse a form in another charset than UTF-8 (RFC 7578 section 5.1.2): whatever codec it names would decode the names in it.
+
+    Some of Python's codecs take quadratic time, and others are no encodings of text.
+    """
+    kind, parameters = parse_options_header(headers.get("content-type"))  # as the reader of forms does
+    if kind in _FORMS and parameters.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise Refused(415, "Not readable here", "a form is read as UTF-8; leave charset out of Content-Type")
 
 
 # --- who may ask ------------------------------------------------------------------------------------------------
@@ -210,25 +242,68 @@ class Rate:
 
 
 class _Body:
-    """The body of a request as it comes, counted."""
+    """The body of a request as it comes, counted; once all of it is there, the request takes a place among those that are worked on.
 
-    def __init__(self, receive: Receive, guard: Guard) -> None:
+    Parameters
+    ----------
+    receive
+        Where it comes from.
+    guard
+        Whose counts it moves.
+    deadline
+        When the request is given up; each part of the body puts it off.
+    coming
+        Whether there is a body, by the headers (RFC 9112 section 6.3).
+
+    """
+
+    def __init__(self, receive: Receive, guard: Guard, deadline: asyncio.Timeout, coming: bool) -> None:
         self._receive = receive
         self._guard = guard
-        self.size = 0
+        self._deadline = deadline
+        self._latest = asyncio.get_running_loop().time() + _WHOLE * guard.settings.timeout
+        self._size = self._held = 0
+        self._works = False
+        self.coming = coming
+        self.waited_for = False
 
     async def receive(self) -> Message:
+        self.waited_for = self.coming
         message = await self._receive()
-        if message["type"] == "http.request":
-            self.add(len(message.get("body", b"")))
+        self.waited_for = False
+        if self.coming and message["type"] == "http.request":
+            self._add(len(message.get("body", b"")))
+            self.coming = message.get("more_body", False)
+            soon = asyncio.get_running_loop().time() + self._guard.settings.timeout
+            self._deadline.reschedule(min(soon, self._latest) if self.coming else soon)
+            if not self.coming:
+                self.work()
         return message
 
-    def add(self, size: int) -> None:
-        self.size += size
+    def _add(self, size: int) -> None:
+        self._size += size
+        self._held += size
         self._guard.held += size
-        self._guard.see_size(self.size)
-        if self._guard.held > _BODIES * self._guard.settings.max_bytes:
+        self._guard.see_size(self._size)
+        if self._size > _SMALL and self._guard.held > _BODIES * self._guard.settings.max_bytes:
             raise _busy("too much was sent at one time")
+
+    def work(self) -> None:
+        """Take the place; there may be none."""
+        if self._guard.working >= self._guard.settings.concurrency:
+            raise _busy(f"{self._guard.working} requests are being answered")
+        self._guard.working += 1
+        self._works = True
+
+    def release(self) -> None:
+        """Hold its bytes no longer: it has been read, and a client that takes the answer slowly keeps no other from sending."""
+        self._guard.held -= self._held
+        self._held = 0
+
+    def close(self) -> None:
+        """Give all back."""
+        self.release()
+        self._guard.working -= self._works
 
 
 def _busy(why: str) -> Refused:
@@ -254,7 +329,8 @@ class Guard:
         self._vouched = vouched
         self.settings = settings
         self._rate = Rate(settings.rate) if settings.rate else None
-        self._working = 0
+        self._open = 0  # requests under way
+        self.working = 0  # those of them whose body is there
         self.held = 0  # bytes of bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -265,15 +341,19 @@ class Guard:
         if scope["type"] != "http":
             raise RuntimeError(f"nothing here speaks {scope['type']}")
         begun = False
+        headers = Headers(scope=scope)
         deadline = asyncio.timeout(self.settings.timeout)
+        coming = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        body = _Body(receive, self, deadline, coming)
 
         async def with_headers(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = MutableHeaders(scope=message)
+                body.release()
+                told = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                    told.setdefault(name, value)
             await send(message)
 
         async def in_time(message: Message) -> None:
@@ -282,25 +362,41 @@ class Guard:
 
         try:
             async with deadline:
-                await self._answered(scope, receive, in_time)
+                await self._answered(scope, headers, body, in_time)
             return
-        except HTTPException as error:
-            refused: HTTPException = error
-        except TimeoutError:
-            refused = _busy(f"this took more than {self.settings.timeout:g} seconds")
+        except ClientDisconnect:
+            return
         except Exception as error:
-            _log.error("%s %s: %s", scope["method"], type(error).__name__, _places(error))
-            refused = Refused(500, "Our mistake", "an error that should not happen; please report it, with the reply if you may")
-        if begun:
-            raise RuntimeError("an answer broke off") from None
+            refused, why = self._refusal(scope, error, body), type(error).__name__
+        finally:
+            body.close()
+        if begun:  # the server closes the connection, as the answer has no end
+            _log.error("%s: an answer broke off: %s", scope["method"], why)
+            return
         await answer(scope["path"], refused)(scope, receive, with_headers)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        _host(self.settings, scope, headers)
-        if scope["path"] in _PROBES:
-            await self._app(scope, receive, send)
+    def _refusal(self, scope: Scope, error: Exception, body: _Body) -> HTTPException:
+        """Return what is told of an error."""
+        if isinstance(error, HTTPException):
+            return error
+        if isinstance(error, TimeoutError):
+            if body.waited_for:  # RFC 9110 section 15.5.9
+                return Refused(
+                    408, "Too slow", "the body did not come in time; send it again, in parts if need be", {"Connection": "close"}
+                )
+            return _busy(f"this took more than {self.settings.timeout:g} seconds")
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _log.error("%s: no room in the folder of temporary files", scope["method"])
+            return _busy("there is no room for what was sent")
+        _log.error("%s %s: %s", scope["method"], type(error).__name__, _places(error))
+        return Refused(500, "Our mistake", "an error that should not happen; please report it, with the reply if you may")
+
+    async def _answered(self, scope: Scope, headers: Headers, body: _Body, send: Send) -> None:
+        _length(scope, headers)
+        if scope["path"] in _PROBES:  # by whatever name or address
+            await self._app(scope, body.receive, send)
             return
+        _host(self.settings, scope, headers)
         _origin(self.settings, scope, headers)
         if scope["path"] not in self._vouched:
             _token(self.settings, scope, headers)
@@ -308,15 +404,19 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdecimal():
             self.see_size(int(length))
-        if self._working >= self.settings.concurrency:
-            raise _busy(f"{self._working} requests are being answered")
-        body = _Body(receive, self)
-        self._working += 1
+        _charset(headers)
+        if scope["path"] == _FIGURES:
+            await self._app(scope, body.receive, send)
+            return
+        if not body.coming:
+            body.work()
+        elif self._open - self.working >= _COMING * self.settings.concurrency:
+            raise _busy("many bodies are on their way")
+        self._open += 1
         try:
             await self._app(scope, body.receive, send)
         finally:
-            self._working -= 1
-            self.held -= body.size
+            self._open -= 1
 
     def _see_rate(self, scope: Scope) -> None:
         client = scope["client"][0] if scope.get("client") else ""

@@ -21,12 +21,14 @@ class Health(BaseModel):
     model: str
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is the process alive?")
 async def alive(request: Request) -> Health:
     """Answer at once, whatever else is going on."""
     return Health(status="ok", model=request.app.state.served.model)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Are replies judged rightly?", responses=problems(503))
 async def ready(request: Request) -> Health:
     """Let known replies be judged."""

@@ -3,6 +3,7 @@
 A model is served from a copy, in a folder that the worker processes of one service share (``Settings.state``):
 
     current        the name of the copy that is served
+    lock           is held by who makes a copy, or loads one
     m-…/           manifest and arrays of the model, with the policy and the rules, as they were when they were taken over
 
 A reload makes a new copy, loads all of it, lets it judge the replies of ``known.toml``, and only then writes its name to ``current``. Every
@@ -15,8 +16,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
@@ -28,7 +32,11 @@ from bounceml.errors import ModelError
 from bounceml.values import Voice
 from bounceml.web.settings import Settings
 
+if sys.platform != "win32":
+    import fcntl
+
 _CURRENT = "current"
+_LOCK = "lock"
 _KEPT = 8  # classifiers in memory: two languages for three audiences, and a scheme or two; each remembers wordings, up to 30 MB
 
 
@@ -77,10 +85,8 @@ class Served:
         self._state = settings.state or Path(tempfile.mkdtemp(prefix="bounceml-"))
         if settings.state is None:
             finalize(self, shutil.rmtree, self._state, ignore_errors=True)
-        if (self._state / _CURRENT).exists():
-            self._copy = _Copy(self._state / self._current())
-        else:
-            self._copy = self._taken()
+        with self._alone():
+            self._copy = _Copy(self._state / self._current()) if (self._state / _CURRENT).exists() else self._taken()
 
     @property
     def model(self) -> str:
@@ -111,7 +117,7 @@ class Served:
             Where it cannot be read, or a check fails; then the old one stays.
 
         """
-        with self._lock:
+        with self._alone():
             self._copy = self._taken()
 
     def follow(self) -> None:
@@ -120,18 +126,32 @@ class Served:
         Raises
         ------
         BouncemlError, OSError
-            Where the copy is gone already, as a newer one took its place; then the old one stays until the next call.
+            Where the copy cannot be read; then the old one stays until the next call.
 
         """
-        name = self._current()
-        if name != self._copy.name:
-            with self._lock:
-                self._copy = _Copy(self._state / name)
+        if self._current() != self._copy.name:
+            with self._alone():
+                self._copy = _Copy(self._state / self._current())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep all other threads and processes from making, loading and removing copies."""
+        with self._lock, (self._state / _LOCK).open("wb") as lock:
+            if sys.platform != "win32":
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+            yield
 
     def _current(self) -> str:
         return (self._state / _CURRENT).read_text(encoding="utf-8")
 
     def _taken(self) -> _Copy:
+        try:
+            return self._copied()
+        except OSError as error:
+            why = f"the model cannot be copied to {self._state} ({error.strerror}); make room there, and see that it may be written"
+            raise ModelError(why) from None
+
+    def _copied(self) -> _Copy:
         asked = self._settings
         Classifier.load(asked.model, policy=asked.policy, rules=asked.rules)  # what it complains of, it calls by the user's names
         folder = Path(tempfile.mkdtemp(prefix="m-", dir=self._state))
@@ -145,12 +165,11 @@ class Served:
             if wrong := copy.differing():
                 raise ModelError(f"{copy.base.model.name}: is not fit to be served: {'; '.join(wrong)}; train it on more replies")
             (folder / _CURRENT).write_text(folder.name, encoding="utf-8")
-            before = self._current() if (self._state / _CURRENT).exists() else None
             os.replace(folder / _CURRENT, self._state / _CURRENT)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         for old in self._state.glob("m-*"):
-            if old.name not in (copy.name, before):  # a worker may be about to load the one before
+            if old != folder:  # who serves it has mapped it
                 shutil.rmtree(old, ignore_errors=True)
         return copy

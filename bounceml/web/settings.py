@@ -23,9 +23,10 @@ class Settings(NamedTuple):
     max_rows
         Most replies that one request is answered on.
     timeout
-        Seconds that a request may take until its answer begins, and each part of the answer until the client has taken it.
+        Seconds that each part of a body may take to come (all of it ten times as long), then the request until its answer begins, and each
+        part of the answer until the client has taken it.
     concurrency
-        Requests that a worker process works on at one time; more are answered 503.
+        Requests that a worker process works on at one time; more are answered 503. The bodies of four times as many may be on their way.
     host
         The address that the service listens on.
     names

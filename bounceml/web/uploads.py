@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import tempfile
@@ -47,6 +48,8 @@ def opened(file: BinaryIO, name: str, max_bytes: int) -> Iterator[tuple[BinaryIO
         As they say.
     InputError
         Where it is broken, or compressed twice.
+    OSError
+        Where there is no room to unpack it (``errno.ENOSPC``).
 
     """
     head, whole = containers.beginning(file)
@@ -60,6 +63,8 @@ def opened(file: BinaryIO, name: str, max_bytes: int) -> Iterator[tuple[BinaryIO
         try:
             shutil.copyfileobj(_Bounded(containers.unpacked(whole, packed), limit), plain)
         except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
             raise InputError(str(error.strerror or error)) from None
         plain.seek(0)
         head = plain.read(4)
