@@ -195,6 +195,43 @@ def test_another_language_keeps_what_was_pasted_and_answered(opened: Open) -> No
     assert shown(page, "#answer-heading") == "收件人不存在"
 
 
+def test_another_language_answers_nothing_that_was_not_asked(opened: Open) -> None:
+    page = opened()
+    page.fill("#text", DEAD)
+    page.click("#language")
+    page.wait_for_selector("text=邮件为什么被退回")
+    assert page.input_value("#text") == DEAD
+    assert page.locator("#answer").count() == 0
+
+
+@pytest.mark.parametrize("status", [503, None])
+def test_another_language_that_does_not_come_loses_nothing(opened: Open, status: int | None) -> None:
+    page = opened()
+    page.fill("#text", DEAD)
+    page.route("**/*", lambda route: route.fulfill(status=status, body="busy") if status else route.abort())
+    page.click("#language")
+    page.wait_for_selector("#status:not(.spoken)")
+    assert shown(page, "#status").endswith("Wait a moment and try again.")
+    assert page.input_value("#text") == DEAD
+    assert page.url.endswith("/?lang=en")
+
+
+def test_a_newer_question_is_waited_for_when_the_older_one_ends(opened: Open) -> None:
+    page = opened()
+    held: list[Any] = []
+    page.route("**/?lang=en", lambda route: held.append(route))  # Playwright writes to what it calls
+    page.fill("#text", DEAD)
+    for count in (1, 2):
+        page.evaluate("document.getElementById('ask').requestSubmit(document.querySelector('.primary'))")
+        until = time.monotonic() + 10
+        while len(held) < count and time.monotonic() < until:
+            page.wait_for_timeout(20)
+    assert page.get_attribute(".primary", "aria-busy") == "true"
+    held[1].continue_()
+    page.wait_for_selector("#answer-heading")
+    assert page.get_attribute(".primary", "aria-busy") is None
+
+
 def test_another_audience_is_told_at_once(opened: Open) -> None:
     page = opened()
     explain(page, DEAD)
@@ -219,6 +256,16 @@ def test_without_its_script_the_page_answers_too(opened: Open) -> None:
     page.set_input_files("#files", [{"name": "a.csv", "mimeType": "text/csv", "buffer": TABLE}])
     name, content = downloaded(page, "Table (CSV)")
     assert (name, len(content.splitlines())) == ("bounces.csv", 1001)
+
+
+def test_without_its_script_enter_in_the_filter_filters(opened: Open) -> None:
+    page = opened(java_script_enabled=False)
+    page.fill("#text", f"{DEAD}\n{CHINESE}")
+    page.click("button.primary")
+    page.fill("#words", "wang")
+    page.press("#words", "Enter")
+    page.wait_for_selector("text=Shown: 1 of 1 that fit")
+    assert "wang@example.com" in shown(page, ".rows")
 
 
 # --- files and many rows ----------------------------------------------------------------------------------------
@@ -301,6 +348,12 @@ def test_too_much_is_told_without_sending_it(opened: Open) -> None:
     page.click("button.primary")
     page.wait_for_selector("#answer .problem")
     assert "That is too much at once" in shown(page)
+    explain(page, f"{DEAD}\n{CHINESE}")
+    fill(page, LARGEST // 10)
+    page.get_by_role("button", name="Table (CSV)").click()
+    page.wait_for_selector("#answer .problem")
+    assert "That is too much at once" in shown(page)
+    assert page.url.endswith("/?lang=en")
 
 
 def test_too_many_rows_are_told(opened: Open) -> None:

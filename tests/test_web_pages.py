@@ -9,12 +9,16 @@ import io
 import json
 import random
 import re
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from anyio import to_thread
+from fastapi import Request
+from starlette.datastructures import FormData
 
 from bounceml import Classifier, tables, text
 from bounceml.values import FIELDS, Reply
@@ -44,10 +48,10 @@ class Client:
     """Asks an application without a network."""
 
     def __init__(self, app: Any) -> None:
-        self._app = app
+        self.app = app
 
     async def _asked(self, method: str, address: str, **given: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self._app, client=("127.0.0.1", 4000))
+        transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 4000))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, address, **given)
 
@@ -104,6 +108,29 @@ def test_the_page_speaks_the_language_of_the_browser(client: Client, accepted: s
     answer = client.get("/", headers={"Accept-Language": accepted})
     assert answer.headers["content-language"] == lang
     assert f'<html lang="{lang}">' in answer.text
+
+
+def test_a_long_wish_for_a_language_takes_no_time(client: Client) -> None:
+    begun = time.process_time()
+    assert client.get("/", headers={"Accept-Language": f"{'a' * 20_000}!"}).headers["content-language"] == "en"
+    assert time.process_time() - begun < 2
+
+
+def test_the_form_is_answered_while_all_threads_are_taken(client: Client) -> None:
+    async def statuses() -> list[int]:
+        limiter = to_thread.current_default_thread_limiter()
+        limiter.total_tokens = 1
+        await limiter.acquire_on_behalf_of("another request")
+        addresses = ("/", pages._assets()["page.js"].address)
+        return [(await asyncio.wait_for(client._asked("GET", address), 10)).status_code for address in addresses]
+
+    assert asyncio.run(statuses()) == [200, 200]
+
+
+def test_a_monitor_may_ask_for_the_headers_alone(client: Client) -> None:
+    answer = asyncio.run(client._asked("HEAD", "/"))
+    assert answer.status_code == 200
+    assert answer.headers["content-language"] == "en"
 
 
 def test_the_address_names_another_language(client: Client) -> None:
@@ -250,6 +277,39 @@ def test_lines_that_were_read_as_one_may_be_read_each(client: Client) -> None:
     assert "2 replies" not in words(explained(client, lines, each="1"))  # of an answer before
 
 
+def test_many_marks_behind_an_address_take_no_time() -> None:
+    begun = time.process_time()
+    assert asked.is_read_as_one(f"a@{';' * 30_000}\nx", by_line=False)
+    assert time.process_time() - begun < 1
+
+
+def test_a_table_that_was_copied_is_a_table(client: Client) -> None:
+    for delimiter in ",;\t":
+        page = explained(client, "\n" + TABLE.replace(",", delimiter).replace("\n", "\r\n"))
+        assert recipients(page) == ["joe@example.com", "ann@example.com", "bob@example.net", "eve@example.net"]
+    one = words(explained(client, "recipient,reply\njoe@example.com,550 5.1.1 user unknown"))
+    assert "joe@example.com" in one
+    assert "read as one bounce" not in one
+    assert "read as one bounce" in words(explained(client, "Sorry, there was an error,\nuser unknown"))
+    assert "4 replies" not in words(explained(client, TABLE, do="lines"))  # the header is a line, too
+
+
+def test_half_a_surrogate_pair_is_a_question_mark(client: Client, added: Path) -> None:
+    asking = asked.of_form(FormData({"text": "550 user \ud800 unknown", "words": "\udcff"}), [])
+    assert asking.pasted == "550 user ? unknown"
+    request = Request({"type": "http", "app": client.app, "headers": [], "query_string": b""})
+    pages._corrected(request, FormData({"text": "550 user \ud800 unknown", "category": "unknown"}))
+    assert json.loads(added.read_text(encoding="utf-8").splitlines()[-1])["text"] == "550 user ? unknown"
+
+
+@pytest.mark.parametrize("do", asked.SHAPES)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_half_a_surrogate_pair_in_a_file_is_no_error_of_ours(client: Client, do: str, rows: int) -> None:
+    line = b'{"text": "550 \\ud800 user unknown at \\ud800.example.com", "recipient": "\\udcff@\\ud800.example.com", "\\ud800": 1}\n'
+    answer = client.post("/", files={"files": ("a.jsonl", line * rows)}, data={"do": do.replace("page", "explain")})
+    assert answer.status_code == 200
+
+
 def test_a_bounce_that_was_copied_from_a_mail_program_tells_its_recipients(client: Client) -> None:
     notice = """This is the mail system at host mail.example.org.
 
@@ -285,9 +345,14 @@ def test_nothing_is_no_answer_but_says_what_to_do(client: Client) -> None:
     answer = client.post("/", data={"text": " \n", "do": "explain"})
     assert answer.status_code == 400
     assert "Paste a bounce or choose a file first." in answer.text
-    other_language = client.post("/?lang=zh", data={"text": ""})
-    assert other_language.status_code == 200
-    assert 'id="answer"' not in other_language.text
+
+
+@pytest.mark.parametrize("pasted", ["", DEAD])
+def test_another_language_is_no_question(client: Client, pasted: str) -> None:
+    answer = client.post("/?lang=zh", data={"text": pasted})
+    assert answer.status_code == 200
+    assert 'id="answer"' not in answer.text
+    assert html.escape(pasted) in answer.text
 
 
 # --- many rows --------------------------------------------------------------------------------------------------
@@ -341,6 +406,12 @@ def test_dead_addresses_are_those_of_the_suppression_list(client: Client) -> Non
 )
 def test_rows_are_filtered_and_sorted(client: Client, fields: dict[str, str], found: list[str]) -> None:
     assert recipients(uploaded(client, ("a.csv", TABLE.encode()), do="filter", **fields)) == found
+
+
+def test_the_first_button_under_many_replies_is_the_filter_which_enter_presses(client: Client) -> None:
+    page = client.post("/", data={"text": f"{FULL}\n{DEAD}", "do": "explain"}).text
+    assert re.findall(r"<button[^>]*>", page)[0] == '<button name="do" value="filter" hidden>'
+    assert re.findall(r"<button[^>]*>", client.get("/").text)[0].startswith('<button type="button"')
 
 
 def test_a_new_question_forgets_the_filter(client: Client) -> None:
@@ -437,6 +508,45 @@ def test_a_bomb_is_refused(small: Client) -> None:
     assert "a.gz: compressed twice; unpack it once" in uploaded(small, ("a.gz", within))
 
 
+@pytest.mark.parametrize("name", ["a.log.gz", "a.jsonl.gz"])
+def test_blank_lines_are_rows_too(small: Client, name: str) -> None:
+    answer = small.post("/", files={"files": (name, gzip.compress(b"\n" * 1000))}, data={"do": "explain"})
+    assert answer.status_code == 413
+    assert "More than 3 replies" in answer.text
+
+
+def test_files_that_unpack_to_too_much_together_are_refused(small: Client) -> None:
+    packed = gzip.compress(b"550 user unknown " + b" " * 100_000)
+    uploaded(small, ("a.log.gz", packed))
+    answer = small.post("/", files=[("files", ("a.log.gz", packed)), ("files", ("b.log.gz", packed))], data={"do": "explain"})
+    assert answer.status_code == 413
+    assert "b.log unpacks to more than fits here" in answer.text
+
+
+@pytest.mark.parametrize("pasted", [f"{DEAD}\n{DEAD}", "recipient,reply\n\n\n", DEAD])
+def test_nothing_more_is_read_when_nobody_waits(pasted: str) -> None:
+    asking = asked.of_form(FormData({"text": pasted, "do": "explain"}), [])
+    with pytest.raises(asked.DeclinedError) as declined:
+        list(asked.replies(asking, Settings(), time.monotonic() - 1, pages._texts()["en"]))
+    assert (declined.value.status, declined.value.why) == (503, "busy")
+
+
+def test_the_time_to_read_is_that_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(asked, "replies", lambda asking, settings, until, words: iter(given.append(until) or [Reply(DEAD)]))  # type: ignore[func-returns-value]
+    Client(create(Settings(timeout=500))).post("/", data={"text": DEAD, "do": "explain"})
+    assert 400 < given[0] - time.monotonic() <= 500
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "Rename the column that does to reply"), ("zh", "请把该列改名为 reply")])
+@pytest.mark.parametrize(("name", "content"), [("a.csv", b"id,what\n1,no\n"), ("a.jsonl", b'{"id": 1, "what": "no"}\n')])
+def test_a_table_without_replies_is_told_what_to_mend(client: Client, name: str, content: bytes, lang: str, said: str) -> None:
+    page = uploaded(client, (name, content), lang=lang)
+    assert said in page
+    assert name in page
+    assert "--column" not in page
+
+
 def test_what_cannot_be_read_has_its_row_and_says_why(client: Client) -> None:
     with zipfile.ZipFile(archive := io.BytesIO(), "w") as packed:
         packed.writestr("a.csv", TABLE)
@@ -469,7 +579,8 @@ def test_any_bytes_have_an_answer(client: Client, name: str) -> None:
 @pytest.mark.parametrize("kind", ["application/json", "multipart/form-data", "multipart/form-data; boundary=x", "text/plain", "no kind"])
 def test_what_no_form_sends_is_no_error_of_ours(client: Client, kind: str) -> None:
     for path in ("/", "/correct"):
-        assert client.post(path, content=b'--y\r\n{"text": 1}', headers={"Content-Type": kind}).status_code < 500
+        answer = client.post(path, content=b'--y\r\n{"text": 1}', headers={"Content-Type": kind})
+        assert answer.status_code == (400 if kind.startswith("multipart/") else 415)
 
 
 # --- hostile text -----------------------------------------------------------------------------------------------
@@ -519,6 +630,13 @@ def test_a_long_reply_is_cut_on_the_page(client: Client) -> None:
 
 
 # --- corrections ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_no_more_is_promised_of_a_correction_than_is_kept(client: Client, lang: str) -> None:
+    page = explained(client, "550 5.7.99 <ann@corp.example.org>: the postbox of Ann Lee sleeps", lang)
+    assert "Lee" in re.search(r'name="text" value="([^"]*)"', page)[1]  # type: ignore[index]
+    assert {"en": "check that no name is left", "zh": "请确认其中没有姓名"}[lang] in page
 
 
 def test_a_correction_is_stored_as_a_review_stores_it_and_as_it_was_shown(client: Client, added: Path) -> None:

@@ -120,6 +120,12 @@ def _times() -> ModuleType:
     return times
 
 
+class NoColumn(str):
+    """The error of a table or row without a column that holds the reply; its type tells so, for who words it anew."""
+
+    __slots__ = ()
+
+
 def reply_column(columns: Collection[str], wanted: str | None) -> str:
     """Return the column that holds the reply.
 
@@ -162,7 +168,7 @@ def replies_of(row: dict[str, Any], wanted: str | None, source: str | None, numb
     try:
         text = row[reply_column(row, wanted)]
     except InputError as error:
-        yield Reply("", *known[:3], columns=known.columns, time=known.time, error=f"{known.source or f'line {number}'}: {error}")
+        yield Reply("", *known[:3], columns=known.columns, time=known.time, error=NoColumn(f"{known.source or f'line {number}'}: {error}"))
         return
     yield from replies_in("" if text is None else str(text), known)
 
@@ -252,14 +258,15 @@ def read_csv(file: Iterable[bytes], source: str | None, column: str | None) -> I
     lines = (part for line in file for part in _parts(_decode(line)))
     header = next(lines, "")
     found = table(chain([header], lines), delimiter=max(",\t;", key=header.count))
+    cells = next(found, (1, []))[1]
+    if cells is None:
+        yield Reply("", source=source, error=f"{source or 'input'}: a quote opens in the header line and is not closed; mend it")
+        return
+    names = _distinct(cells)
     try:
-        cells = next(found, (1, []))[1]
-        if cells is None:
-            raise InputError("a quote opens in the header line and is not closed; mend it")
-        names = _distinct(cells)
         position = names.index(reply_column(names, column))
     except InputError as error:
-        yield Reply("", source=source, error=f"{source or 'input'}: {error}")
+        yield Reply("", source=source, error=NoColumn(f"{source or 'input'}: {error}"))
         return
     for number, cells in found:
         if cells is None:

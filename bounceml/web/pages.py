@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
@@ -31,6 +32,7 @@ from bounceml.stream import Entry
 from bounceml.values import Finding, Reply
 from bounceml.web import answers, asked, metrics, view
 from bounceml.web.asked import Asked, DeclinedError
+from bounceml.web.guard import Refused
 from bounceml.web.served import Served
 from bounceml.web.settings import Settings
 from bounceml.work import Worker
@@ -39,7 +41,9 @@ from bounceml.writers import format_of
 router = APIRouter(include_in_schema=False)
 _log = logging.getLogger("bounceml.web")
 
-_LANGUAGE = re.compile(r"\s*([a-zA-Z]+)(?:-[\w-]*)?\s*(?:;\s*q=([\d.]+)\s*)?(?:,|$)")
+_LANGUAGE = re.compile(r"\s*([a-zA-Z]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([\d.]+)\s*)?")
+_LONGEST_HEADER = 200  # characters of Accept-Language that are read
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _CHUNK = 65_536
@@ -115,12 +119,13 @@ def _language(request: Request) -> str:
     wanted = request.query_params.get("lang")
     if wanted in tables.LANGUAGES:
         return wanted
-    found = _LANGUAGE.findall(request.headers.get("accept-language", ""))
+    items = request.headers.get("accept-language", "")[:_LONGEST_HEADER].split(",")
+    found = [match.groups() for item in items if (match := _LANGUAGE.fullmatch(item))]
     ranked = sorted(found, key=lambda item: -_quality(item[1]))
     return next((tag.lower() for tag, quality in ranked if tag.lower() in tables.LANGUAGES and _quality(quality)), tables.LANGUAGES[0])
 
 
-def _quality(given: str) -> float:
+def _quality(given: str | None) -> float:
     try:
         return float(given or 1)
     except ValueError:
@@ -150,7 +155,7 @@ def _html(template: str, lang: str, status: int = 200, **shown: object) -> HTMLR
         "Content-Language": words["html_lang"],
         "Vary": "Accept-Language",
     }
-    return HTMLResponse(content, status, headers)
+    return HTMLResponse(content.encode("utf-8", "replace"), status, headers)  # JSON may hold half a surrogate pair
 
 
 def _page(request: Request, lang: str, asking: Asked, status: int = 200, **shown: object) -> HTMLResponse:
@@ -177,7 +182,7 @@ def _served(request: Request) -> Served:
 
 
 @router.get("/static/{name}")
-def static(name: str) -> Response:
+async def static(name: str) -> Response:
     """Answer a file that the page needs."""
     asset = _assets().get(name)
     if asset is None:
@@ -185,8 +190,8 @@ def static(name: str) -> Response:
     return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
 
-@router.get("/")
-def start(request: Request) -> HTMLResponse:
+@router.api_route("/", methods=["GET", "HEAD"])
+async def start(request: Request) -> HTMLResponse:
     """Answer the empty form."""
     lang = _language(request)
     return _page(request, lang, asked.of_form(FormData(), []))
@@ -195,26 +200,35 @@ def start(request: Request) -> HTMLResponse:
 @router.post("/")
 async def explain(request: Request) -> Response:
     """Answer what was pasted and uploaded: as the page, or as the file that was asked for."""
+    _see_form(request)
     settings: Settings = request.app.state.settings
     async with request.form(max_part_size=settings.max_bytes) as form:
-        return await run_in_threadpool(_answer, request, form)
+        return await run_in_threadpool(_answer, request, form, time.monotonic() + settings.timeout)
 
 
 @router.post("/correct")
 async def correct(request: Request) -> HTMLResponse:
     """Store a correction, where corrections are taken."""
+    _see_form(request)
     async with request.form() as form:
         return await run_in_threadpool(_corrected, request, form)
 
 
-def _answer(request: Request, form: FormData) -> Response:
+def _see_form(request: Request) -> None:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _FORMS:
+        raise Refused(415, "Not readable here", "this address takes what the form of the page sends; programs may ask /v1/classify")
+
+
+def _answer(request: Request, form: FormData, until: float) -> Response:
     lang = _language(request)
     asking = asked.of_form(form, _texts()[lang]["example"])
+    if not asking.explicit:
+        return _page(request, lang, asking)
     if asking.empty:
-        return _declined(request, lang, asking, DeclinedError(400, "empty")) if asking.explicit else _page(request, lang, asking)
+        return _declined(request, lang, asking, DeclinedError(400, "empty"))
     settings: Settings = request.app.state.settings
     classifier = _served(request).classifier(lang, asking.audience)
-    replies = asked.replies(asking, settings.max_bytes, settings.max_rows, _texts()[lang]["packed"])
+    replies = asked.replies(asking, settings, until, _texts()[lang])
     try:
         return _SHAPES[asking.shape](request, asking, classifier, replies)
     except DeclinedError as declined:
@@ -321,7 +335,7 @@ _SHAPES: dict[str, _Shape] = {
 def _corrected(request: Request, form: FormData) -> HTMLResponse:
     lang = _language(request)
     settings: Settings = request.app.state.settings
-    given, category = (value if isinstance(value := form.get(name), str) else "" for name in ("text", "category"))
+    given, category = (asked.field(form, name) for name in ("text", "category"))
     if settings.add_to is None:
         return _not_corrected(lang, 404, "correct_off")
     if not given.strip():

@@ -21,20 +21,28 @@ function why(status, words) {
 async function fetched(address, body) {
   running?.abort();
   const mine = running = new AbortController();
-  const response = await fetch(address, { method: "POST", body, signal: mine.signal });
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  return { page, status: response.status };
+  try {
+    const response = await fetch(address, { method: "POST", body, signal: mine.signal });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    return { page, status: response.status };
+  } finally {
+    if (running === mine) { // else the newer one is still waited for
+      document.querySelector(".primary")?.removeAttribute("aria-busy");
+      byId("rows")?.classList.remove("stale");
+    }
+  }
 }
 
-function wholeSize(form) {
+function tooLarge(form) {
   const files = [...byId("files").files];
-  return files.reduce((sum, file) => sum + file.size, new Blob([form.elements.text.value]).size);
+  const size = files.reduce((sum, file) => sum + file.size, new Blob([form.elements.text.value]).size);
+  return size > Number(form.dataset.bytes);
 }
 
 async function ask(form, submitter) {
   const button = form.querySelector(".primary");
   const words = form.dataset;
-  if (wholeSize(form) > Number(words.bytes)) return problem(words.large);
+  if (tooLarge(form)) return problem(words.large);
   const part = submitter?.dataset.part ?? (submitter?.id === "filter" ? "rows" : "answer");
   const data = new FormData(form, submitter);
   button.setAttribute("aria-busy", "true");
@@ -48,9 +56,6 @@ async function ask(form, submitter) {
     else showAnswer(found, page, submitter);
   } catch (error) {
     if (error.name !== "AbortError") problem(words.failed);
-  } finally {
-    button.removeAttribute("aria-busy");
-    byId("rows")?.classList.remove("stale");
   }
 }
 
@@ -102,12 +107,13 @@ function showRows(found, submitter) {
 async function speakOther(link) {
   const form = byId("ask");
   const answered = byId("answer");
+  const words = form.dataset;
+  if (tooLarge(form)) return announce(words.large, true);
   const data = new FormData(form);
   if (answered) data.append("do", "filter");
   try {
-    const { page } = await fetched(link.href, data);
-    const other = page.getElementById("ask");
-    if (!other) throw new Error("no page");
+    const { page, status } = await fetched(link.href, data);
+    if (!page.getElementById("ask")) return announce(why(status, words), true);
     const kept = { text: byId("text"), files: byId("files") };
     root.lang = page.documentElement.lang;
     document.title = page.title;
@@ -119,7 +125,7 @@ async function speakOther(link) {
     tellFiles();
     byId("language").focus();
   } catch (error) {
-    if (error.name !== "AbortError") location.href = link.href;
+    if (error.name !== "AbortError") announce(words.failed, true);
   }
 }
 
@@ -142,8 +148,12 @@ document.addEventListener("submit", (event) => {
   if (form.id === "correction") {
     event.preventDefault();
     correct(form);
-  } else if (form.id === "ask" && !(submitter?.name === "do" && !["explain", "lines", "filter"].includes(submitter.value))) {
-    event.preventDefault(); // a download is the browser's own business
+  } else if (form.id === "ask" && submitter?.name === "do" && !["explain", "lines", "filter"].includes(submitter.value)) {
+    if (!tooLarge(form)) return; // a download is the browser's own business
+    event.preventDefault();
+    problem(form.dataset.large);
+  } else if (form.id === "ask") {
+    event.preventDefault();
     if (submitter?.name === "pick") byId("only").value = submitter.value;
     ask(form, submitter);
   }
