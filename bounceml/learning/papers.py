@@ -7,23 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
 from bounceml import tables
 from bounceml.learning import compare
+from bounceml.templates import environment
 
 # Text as text and a fixed salt keep the SVG of equal figures equal.
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bounceml", "font.size": 9})
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("bounceml.learning", "templates"),
-    autoescape=jinja2.select_autoescape(["html"]),
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
+_TEMPLATES = environment("bounceml.learning")
 
 
 def _percent(value: float) -> str:

@@ -9,32 +9,21 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import jinja2
-
 from bounceml import tables
 from bounceml.report.bounded import KINDS
 from bounceml.report.chart import timeline
+from bounceml.templates import environment
 
 _SHOWN = 25  # rows of a table; the CSV has more
 _TODO = 6  # causes whose remedy is told
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("bounceml.report", "templates"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
+_TEMPLATES = environment("bounceml.report")
 
 
 @cache
 def texts() -> dict[str, Any]:
     """Return the words of the page by language."""
     return tomllib.loads((files("bounceml.report") / "texts.toml").read_text(encoding="utf-8"))
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
 
 
 def _percent(part: int, whole: int) -> str:
@@ -50,7 +39,7 @@ def _main_kind(row: dict[str, Any]) -> str:
     return max(KINDS, key=lambda kind: row[kind])
 
 
-_TEMPLATES.filters |= {"number": _number, "percent": _percent, "moment": _moment, "main_kind": _main_kind}
+_TEMPLATES.filters |= {"percent": _percent, "moment": _moment, "main_kind": _main_kind}
 
 
 def _asset(name: str) -> str:

@@ -26,7 +26,7 @@ from bounceml.stream import Entry
 from bounceml.values import FIELDS, Evidence, Reply, Score, Verdict
 from bounceml.web import answers, uploads
 from bounceml.web.answers import JSON, LINES
-from bounceml.web.guard import Refused, invalid, problems
+from bounceml.web.guard import MULTIPART, Refused, body_type, invalid, problems
 from bounceml.web.served import Served
 from bounceml.web.settings import Settings, is_loopback
 from bounceml.work import Part, Worker
@@ -53,6 +53,10 @@ _KINDS = {
 }
 
 # --- what is asked, what is answered ----------------------------------------------------------------------------
+
+
+Lang = Annotated[Literal["en", "zh"], Query(description="Language of cause and remedy")]
+Audience = Annotated[Literal["sender", "admin", "recipient"], Query(description="Who reads cause and remedy")]
 
 
 class One(TypedDict):
@@ -217,8 +221,8 @@ def _wanted(request: Request, otherwise: str) -> str:
 )
 async def classify(
     request: Request,
-    lang: Annotated[Literal["en", "zh"], Query(description="Language of cause and remedy")] = "en",
-    audience: Annotated[Literal["sender", "admin", "recipient"], Query(description="Who reads cause and remedy")] = "sender",
+    lang: Lang = "en",
+    audience: Audience = "sender",
     scheme: Annotated[
         str | None, Query(description="Add the label of this tool, as scheme_label", json_schema_extra={"enum": [*tables.schemes()]})
     ] = None,
@@ -236,7 +240,7 @@ async def classify(
         worker = _worker(served.classifier(lang, audience, scheme), explain)
     except UsageError as error:
         raise Refused(422, "Not as documented", str(error)) from None
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = body_type(request.headers)
     if kind == JSON:
         body = await request.body()
         if len(body) > _SHORT:
@@ -245,7 +249,7 @@ async def classify(
         media_type = _wanted(request, JSON)
         parts = worker.parts(_replies(body, settings.max_rows))
         return Response(b"".join(_encoded(parts, media_type)), media_type=media_type)
-    if kind == "multipart/form-data":
+    if kind == MULTIPART:
         entries = await _of_form(request, column)
     elif kind in _KINDS:
         file = io.BytesIO(await request.body())

@@ -24,7 +24,6 @@ from bounceml.web.settings import Settings
 
 SHAPES = ("page", "csv", "jsonl", "suppression", "report.html", "report.csv", "report.json")
 ORDERS = ("input", "recipient", "category", "confidence", "action")
-_READ = 8  # times the largest body is read of all that a request holds, unpacked: as much as of one file
 
 # A line that is a reply of its own: its code, an address before it or not. A hyphen behind the code continues on the next line
 # (RFC 5321 section 4.2.1). No two repetitions in a row take the same character, as the text is anybody's.
@@ -167,9 +166,9 @@ class _Bounds:
             raise DeclinedError(503, "busy")
 
     def add_bytes(self, count: int, name: str) -> None:
-        """Count bytes that are read of the file of this name."""
+        """Count bytes that are read of the file of this name; all files may hold as much as one."""
         self._bytes += count
-        if self._bytes > _READ * self.max_bytes:
+        if self._bytes > uploads.UNPACKED * self.max_bytes:
             raise DeclinedError(413, "unpacks_too_large", name=name)
         self.see_time()
 

@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
-from bounceml.web.guard import Refused
+from bounceml.web.guard import FORM, Refused, body_type
 
-FORM = "application/x-www-form-urlencoded"
 _FIELDS = 1000  # of a form
 
 
@@ -40,7 +39,7 @@ class Delivery:
             400 or 415 where it is neither.
 
         """
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = body_type(self.headers)
         if kind.startswith("multipart/"):
             raise Refused(415, "Not read", f"Post the event as JSON, or as a form of the type {FORM}.")
         try:

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import fastapi
 from fastapi.concurrency import run_in_threadpool
@@ -22,9 +22,9 @@ from bounceml.errors import UsageError
 from bounceml.parsing.events import read_event
 from bounceml.values import Reply
 from bounceml.web import answers, signatures, sns
-from bounceml.web.api import Answer
-from bounceml.web.delivery import FORM, Delivery
-from bounceml.web.guard import Refused, problems
+from bounceml.web.api import Answer, Audience, Lang
+from bounceml.web.delivery import Delivery
+from bounceml.web.guard import FORM, Refused, problems
 from bounceml.web.signatures import Check
 from bounceml.writers import jsonl
 
@@ -124,8 +124,8 @@ def _answer(classifier: Classifier, replies: list[Reply]) -> bytes:
 def _receiver(service: Service) -> Callable[..., Any]:
     async def receive(
         request: fastapi.Request,
-        lang: Annotated[Literal["en", "zh"], fastapi.Query(description="Language of cause and remedy")] = "en",
-        audience: Annotated[Literal["sender", "admin", "recipient"], fastapi.Query(description="Who reads cause and remedy")] = "sender",
+        lang: Lang = "en",
+        audience: Audience = "sender",
     ) -> fastapi.Response:
         raw = await request.body()
         state = request.app.state

@@ -15,7 +15,7 @@ import logging
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -47,7 +47,8 @@ HEADERS = {
 _PROBES = ("/healthz", "/readyz")  # asked by what has no token, and answered even when the service is busy
 _FIGURES = "/metrics"  # answered when the service is busy, too: they tell why
 _PROGRAMS = ("/v1/", *_PROBES, _FIGURES)
-_FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+MULTIPART, FORM = "multipart/form-data", "application/x-www-form-urlencoded"
+FORMS = (MULTIPART, FORM)
 _HEADERS = 32 * 2**10  # bytes of headers, and of an address: uvicorn takes any number, and other servers 8 to 64 KB
 _BODIES = 4  # as many bodies of the largest size are in memory at one time
 _SMALL = 64 * 2**10  # bytes of a body that is not refused for the others in memory
@@ -140,20 +141,25 @@ def _length(scope: Scope, headers: Headers) -> None:
         )
 
 
+def body_type(headers: Mapping[str, str]) -> str:
+    """Return the media type of a body, without its parameters (RFC 9110 section 8.3.1); empty where none is told."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _charset(headers: Headers) -> None:
     """Refuse a form in another charset than UTF-8 (RFC 7578 section 5.1.2): whatever codec it names would decode the names in it.
 
     Some of Python's codecs take quadratic time, and others are no encodings of text.
     """
     kind, parameters = parse_options_header(headers.get("content-type"))  # as the reader of forms does
-    if kind in _FORMS and parameters.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+    if kind.decode("latin-1") in FORMS and parameters.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
         raise Refused(415, "Not readable here", "a form is read as UTF-8; leave charset out of Content-Type")
 
 
 # --- who may ask ------------------------------------------------------------------------------------------------
 
 
-def _host(settings: Settings, scope: Scope, headers: Headers) -> None:
+def _host(settings: Settings, headers: Headers) -> None:
     """Refuse a foreign ``Host``: a page elsewhere may let its own name lead to this machine (DNS rebinding).
 
     Source: https://github.com/nccgroup/singularity/wiki/Preventing-DNS-Rebinding-Attacks ; 421: RFC 9110 section 15.5.20.
@@ -169,7 +175,7 @@ def _host(settings: Settings, scope: Scope, headers: Headers) -> None:
         raise Refused(421, "Not called so", "this service is not called by the name in Host; start it with --name NAME to add one")
 
 
-def _origin(settings: Settings, scope: Scope, headers: Headers) -> None:
+def _origin(scope: Scope, headers: Headers) -> None:
     """Refuse what a page of another origin sends, as it may not act for the one who looks at it.
 
     Source: https://web.dev/articles/fetch-metadata and RFC 6454 section 7. What is no browser sends neither header.
@@ -396,8 +402,8 @@ class Guard:
         if scope["path"] in _PROBES:  # by whatever name or address
             await self._app(scope, body.receive, send)
             return
-        _host(self.settings, scope, headers)
-        _origin(self.settings, scope, headers)
+        _host(self.settings, headers)
+        _origin(scope, headers)
         if scope["path"] not in self._vouched:
             _token(self.settings, scope, headers)
         self._see_rate(scope)

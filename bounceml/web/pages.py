@@ -17,7 +17,6 @@ from importlib.resources import files
 from itertools import chain, islice
 from typing import Any, BinaryIO, NamedTuple, cast
 
-import jinja2
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -29,10 +28,11 @@ from bounceml.errors import UsageError
 from bounceml.report import page as report_page
 from bounceml.report import table as report_table
 from bounceml.stream import Entry
+from bounceml.templates import environment
 from bounceml.values import Finding, Reply
 from bounceml.web import answers, asked, metrics, view
 from bounceml.web.asked import Asked, DeclinedError
-from bounceml.web.guard import Refused
+from bounceml.web.guard import FORMS, Refused, body_type
 from bounceml.web.served import Served
 from bounceml.web.settings import Settings
 from bounceml.work import Worker
@@ -43,7 +43,6 @@ _log = logging.getLogger("bounceml.web")
 
 _LANGUAGE = re.compile(r"\s*([a-zA-Z]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([\d.]+)\s*)?")
 _LONGEST_HEADER = 200  # characters of Accept-Language that are read
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _CHUNK = 65_536
@@ -81,10 +80,6 @@ def _percent(part: float, whole: float = 1.0) -> str:
     return ">99%" if 99.5 <= share < 100 else f"{share:.0f}%"
 
 
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
 def _time(seconds: int, units: Mapping[str, str]) -> str:
     """Return a time in the largest unit that makes a whole number of at least two.
 
@@ -99,19 +94,8 @@ def _sureness(confidence: float, words: Iterable[Mapping[str, Any]]) -> str:
     return str(next(row["word"] for row in words if confidence >= row["from"]))
 
 
-def _environment() -> jinja2.Environment:
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("bounceml.web", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    found.filters |= {"number": _number, "percent": _percent, "time": _time, "sureness": _sureness, "shown": view.shown}
-    return found
-
-
-_TEMPLATES = _environment()
+_TEMPLATES = environment("bounceml.web")
+_TEMPLATES.filters |= {"percent": _percent, "time": _time, "sureness": _sureness, "shown": view.shown}
 
 
 def _language(request: Request) -> str:
@@ -215,7 +199,7 @@ async def correct(request: Request) -> HTMLResponse:
 
 
 def _see_form(request: Request) -> None:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _FORMS:
+    if body_type(request.headers) not in FORMS:
         raise Refused(415, "Not readable here", "this address takes what the form of the page sends; programs may ask /v1/classify")
 
 

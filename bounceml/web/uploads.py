@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from bounceml.errors import InputError
 from bounceml.parsing import containers, parquet
 
-_UNPACKED = 8  # times the largest body is what a compressed one may hold: logs pack to a tenth, and more of them has too many rows
+UNPACKED = 8  # times the largest body is what a compressed one may hold: logs pack to a tenth, and more of them has too many rows
 _ARCHIVES = (b"PK\x03\x04", parquet.MAGIC)  # ZIP, and so workbooks: APPNOTE.TXT of PKWARE, section 4.3.7
 
 
@@ -22,11 +22,7 @@ class ArchiveError(InputError):
 
 
 class TooLargeError(InputError):
-    """The file unpacks to more than ``limit`` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"unpacked, it has more than {limit} bytes; send it in parts")
-        self.limit = limit
+    """The file unpacks to more bytes than it may."""
 
 
 @contextmanager
@@ -58,7 +54,7 @@ def opened(file: BinaryIO, name: str, max_bytes: int) -> Iterator[tuple[BinaryIO
         file.seek(0)
         yield file, name
         return
-    limit = _UNPACKED * max_bytes
+    limit = UNPACKED * max_bytes
     with tempfile.TemporaryFile() as plain:
         try:
             shutil.copyfileobj(_Bounded(containers.unpacked(whole, packed), limit), plain)
@@ -91,5 +87,5 @@ class _Bounded(io.RawIOBase):
         piece = self._content.read(size)
         self._left -= len(piece)
         if self._left < 0:
-            raise TooLargeError(self._limit)
+            raise TooLargeError(f"unpacked, it has more than {self._limit} bytes; send it in parts")
         return piece
