@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from bench import streams
-from bounceml import Classifier, arrow, spark, work
+from bounceml import Classifier, arrow, process, spark
 
 FILES = 20
 TEMPLATES = 3000
@@ -124,7 +124,7 @@ def one_process(files: list[Path]) -> str:
     table = pq.read_table(files[0])
     classifier = Classifier.load()
     arrow.classify(table.slice(0, 20_000), classifier=classifier)
-    work.for_many()
+    process.for_many()
     return measured(len(table), lambda: arrow.classify(table, classifier=classifier))
 
 

@@ -1,7 +1,8 @@
 """Arguments in, one library call, exit code out; nothing here that one could want to import.
 
 A command is a function that takes the parsed arguments and returns the exit code; it imports what it needs itself, so
-that `bounceml --help` and `bounceml predict` start fast. To add one: write the function, add its parser in ``_parser``.
+that `bounceml --help` and `bounceml predict` start fast. To add one: write the function, and
+what adds its parser, and name that in ``_COMMANDS``.
 
 Exit codes: 0 all read; 2 wrong usage, data or model; 3 some inputs could not be read (each has its own row with `error`), or
 a mailbox was lost on the way.
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from bounceml import __version__
 from bounceml.errors import BouncemlError, InputError, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bounceml.work import Part
 
 _Item = TypeVar("_Item")
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _FORMATS = (
     *(
@@ -176,52 +178,48 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rules", type=Path, metavar="FILE", help=_RULES)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bounceml", description="Why did this mail bounce, and what should happen next?", formatter_class=_Help
-    )
-    parser.add_argument("--version", action="version", version=f"bounceml {__version__}")
-    commands = parser.add_subparsers(prog="bounceml", required=True, metavar="COMMAND")
-
-    predict = commands.add_parser(
+def _add_predict(commands: _Commands) -> None:
+    command = commands.add_parser(
         "predict",
         help="say why mails bounced",
         description="Say why mails bounced. An argument that names something on disk is read; anything else is taken as the text itself.",
         epilog=_EXAMPLES,
         formatter_class=_Help,
     )
-    _add_inputs(predict, "TEXT | PATH | imap://", "a reply, a file, a folder or a mailbox; - or nothing: standard input")
-    predict.add_argument("--to", choices=_OUTPUTS, default="text", help=_TO)
-    predict.add_argument("-o", "--output", metavar="FILE", help="write here instead of standard output")
-    predict.add_argument(
+    _add_inputs(command, "TEXT | PATH | imap://", "a reply, a file, a folder or a mailbox; - or nothing: standard input")
+    command.add_argument("--to", choices=_OUTPUTS, default="text", help=_TO)
+    command.add_argument("-o", "--output", metavar="FILE", help="write here instead of standard output")
+    command.add_argument(
         "--imap-done",
         type=_imap_done,
         metavar="seen|move:FOLDER",
         help="flag or move each mail of a mailbox once its verdicts are safe in -o",
     )
-    predict.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of cause and remedy (default: %(default)s)")
-    predict.add_argument(
+    command.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of cause and remedy (default: %(default)s)")
+    command.add_argument(
         "--audience",
         choices=_AUDIENCES,
         default="sender",
         help="who reads cause and remedy; admin: the mail admin of the sending side (default: %(default)s)",
     )
-    predict.add_argument(
+    command.add_argument(
         "--scheme",
         choices=_SCHEMES,
         metavar="NAME",
         help=f"add the label that another tool would use, as scheme_label: {', '.join(_SCHEMES)}",
     )
-    predict.add_argument("--explain", action="store_true", help="mark the words that decided, and tell their weights")
-    predict.add_argument(
+    command.add_argument("--explain", action="store_true", help="mark the words that decided, and tell their weights")
+    command.add_argument(
         "--threshold", type=_probability, metavar="P", help="let the model decide from this probability on (default: measured)"
     )
-    predict.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes that judge (default: %(default)s; all cores: 0)")
-    predict.add_argument("--engine", choices=("here", "spark"), default="here", help=_ENGINE)
-    _add_own(predict)
-    predict.set_defaults(run=_predict)
+    command.add_argument("--jobs", type=_count, default=1, metavar="N", help="processes that judge (default: %(default)s; all cores: 0)")
+    command.add_argument("--engine", choices=("here", "spark"), default="here", help=_ENGINE)
+    _add_own(command)
+    command.set_defaults(run=_predict)
 
-    report = commands.add_parser(
+
+def _add_report(commands: _Commands) -> None:
+    command = commands.add_parser(
         "report",
         help="one page on what bounced, when, where and why",
         description="Write one page on what bounced, when, where, why and what to do about it, from any input that predict reads. "
@@ -229,14 +227,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n  bounceml report /var/log/mail.log* -o report.html\n  bounceml report ~/Maildir -o bounces.html --lang zh",
         formatter_class=_Help,
     )
-    _add_inputs(report, "LOG | PATH", "a log, a mail, a table, a folder; - or nothing: standard input")
-    report.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page, such as report.html")
-    report.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the page (default: %(default)s)")
-    report.add_argument("--addresses", action="store_true", help="show recipients in full (default: j…@example.com)")
-    _add_own(report)
-    report.set_defaults(run=_report)
+    _add_inputs(command, "LOG | PATH", "a log, a mail, a table, a folder; - or nothing: standard input")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="the page, such as report.html")
+    command.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the page (default: %(default)s)")
+    command.add_argument("--addresses", action="store_true", help="show recipients in full (default: j…@example.com)")
+    _add_own(command)
+    command.set_defaults(run=_report)
 
-    review = commands.add_parser(
+
+def _add_review(commands: _Commands) -> None:
+    command = commands.add_parser(
         "review",
         help="label what the model is unsure of",
         description="Show the wordings that the model is unsure of, the most frequent first, and ask for their category. "
@@ -244,50 +244,56 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_REVIEW_EXAMPLES,
         formatter_class=_Help,
     )
-    _add_inputs(review, "LOG | PATH", "a log, a mail, a table, a folder; - or nothing: standard input")
-    review.add_argument(
+    _add_inputs(command, "LOG | PATH", "a log, a mail, a table, a folder; - or nothing: standard input")
+    command.add_argument(
         "--add-to", type=Path, default=Path("mine.jsonl"), metavar="FILE", help="file of your labelled replies (default: %(default)s)"
     )
-    review.add_argument("--to", choices=("csv",), help="write the questions as a table to fill in, and ask nothing")
-    review.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the table here instead of standard output")
-    review.add_argument("--from", dest="filled", metavar="FILE", type=Path, help="take the answers of a table that was filled in")
-    review.add_argument(
+    command.add_argument("--to", choices=("csv",), help="write the questions as a table to fill in, and ask nothing")
+    command.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the table here instead of standard output")
+    command.add_argument("--from", dest="filled", metavar="FILE", type=Path, help="take the answers of a table that was filled in")
+    command.add_argument(
         "--below", type=_probability, metavar="P", help="ask about verdicts less probable than this (default: 0.8, and whatever is unknown)"
     )
-    review.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the dialogue (default: %(default)s)")
-    review.set_defaults(run=_review)
+    command.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the dialogue (default: %(default)s)")
+    command.set_defaults(run=_review)
 
-    train = commands.add_parser(
+
+def _add_train(commands: _Commands) -> None:
+    command = commands.add_parser(
         "train",
         formatter_class=_Help,
         help="train a model from labelled replies",
         epilog="example: bounceml train --out models/mine --add mine.jsonl",
     )
-    train.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="data folder (default: %(default)s)")
-    train.add_argument("--add", type=Path, action="append", default=[], metavar="FILE", help="a further JSONL file of labelled replies")
-    train.add_argument(
+    command.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="data folder (default: %(default)s)")
+    command.add_argument("--add", type=Path, action="append", default=[], metavar="FILE", help="a further JSONL file of labelled replies")
+    command.add_argument(
         "--out", type=Path, default=Path("models/default"), metavar="DIR", help="model folder to write (default: %(default)s)"
     )
-    train.add_argument("--seed", type=int, metavar="N", help="seed (default: the one in train.toml)")
-    train.set_defaults(run=_train)
+    command.add_argument("--seed", type=int, metavar="N", help="seed (default: the one in train.toml)")
+    command.set_defaults(run=_train)
 
-    evaluate = commands.add_parser(
+
+def _add_evaluate(commands: _Commands) -> None:
+    command = commands.add_parser(
         "evaluate",
         help="report how good the verdicts are",
         description="With FILE: judge its labelled replies with a model. Without: cross-validation by groups over the data folder.",
         epilog="examples:\n  bounceml evaluate --out reports\n  bounceml evaluate mine.jsonl --model models/mine",
         formatter_class=_Help,
     )
-    evaluate.add_argument("file", type=Path, nargs="?", metavar="FILE", help="JSONL file of labelled replies (see data/README.md)")
-    evaluate.add_argument(
+    command.add_argument("file", type=Path, nargs="?", metavar="FILE", help="JSONL file of labelled replies (see data/README.md)")
+    command.add_argument(
         "--data", type=Path, default=Path("data"), metavar="DIR", help="data folder for cross-validation (default: %(default)s)"
     )
-    evaluate.add_argument("--model", type=Path, metavar="DIR", help="model folder to judge FILE with (default: the one that ships)")
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="also write report.json, report.md and report.html here")
-    evaluate.add_argument("--json", action="store_true", help="print the report as JSON")
-    evaluate.set_defaults(run=_evaluate)
+    command.add_argument("--model", type=Path, metavar="DIR", help="model folder to judge FILE with (default: the one that ships)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="also write report.json, report.md and report.html here")
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.set_defaults(run=_evaluate)
 
-    serve = commands.add_parser(
+
+def _add_serve(commands: _Commands) -> None:
+    command = commands.add_parser(
         "serve",
         formatter_class=_Help,
         help="a page and an HTTP interface",
@@ -295,44 +301,73 @@ def _parser() -> argparse.ArgumentParser:
         "Nothing that is sent is stored. A token that everyone has to show is read from the environment variable BOUNCEML_TOKEN.",
         epilog=_SERVE_EXAMPLES,
     )
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine alone)")
-    serve.add_argument("--port", type=_port, default=8025, help="port to listen on (default: %(default)s; any free one: 0)")
-    serve.add_argument(
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine alone)")
+    command.add_argument("--port", type=_port, default=8025, help="port to listen on (default: %(default)s; any free one: 0)")
+    command.add_argument(
         "--name",
         action="append",
         default=[],
         metavar="HOST",
         help="a host name that it is called by, such as that of a reverse proxy; others but localhost are refused then",
     )
-    serve.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that answer (default: %(default)s; all cores: 0)")
-    serve.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
-    _add_own(serve)
-    serve.add_argument("--add-to", type=Path, metavar="FILE", help="take corrections, and append them to this file of labelled replies")
-    serve.add_argument("--token-file", type=Path, metavar="FILE", help="file that holds the token, in place of BOUNCEML_TOKEN")
-    serve.add_argument("--max-bytes", type=_size, default=32 << 20, metavar="SIZE", help="largest body of a request (default: 32M)")
-    serve.add_argument(
+    command.add_argument(
+        "--workers", type=_count, default=1, metavar="N", help="processes that answer (default: %(default)s; all cores: 0)"
+    )
+    command.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the one that ships with bounceml)")
+    _add_own(command)
+    command.add_argument("--add-to", type=Path, metavar="FILE", help="take corrections, and append them to this file of labelled replies")
+    command.add_argument("--token-file", type=Path, metavar="FILE", help="file that holds the token, in place of BOUNCEML_TOKEN")
+    command.add_argument("--max-bytes", type=_size, default=32 << 20, metavar="SIZE", help="largest body of a request (default: 32M)")
+    command.add_argument(
         "--rate",
         type=_count_of_requests,
         default=100,
         metavar="N",
         help="requests a second that a process takes from one client that is not on this machine (default: %(default)s; any number: 0)",
     )
-    serve.set_defaults(run=_serve)
+    command.set_defaults(run=_serve)
 
-    completion = commands.add_parser(
+
+def _add_completion(commands: _Commands) -> None:
+    command = commands.add_parser(
         "completion",
         formatter_class=_Help,
         help="what a shell needs to complete commands and options",
         epilog=_COMPLETION_EXAMPLES,
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to complete in")
-    completion.set_defaults(run=_completion)
+    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell to complete in")
+    command.set_defaults(run=_completion)
 
-    taxonomy = commands.add_parser(
+
+def _add_taxonomy(commands: _Commands) -> None:
+    command = commands.add_parser(
         "taxonomy", formatter_class=_Help, help="list the categories", epilog="example: bounceml taxonomy --lang zh"
     )
-    taxonomy.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the names (default: %(default)s)")
-    taxonomy.set_defaults(run=_taxonomy)
+    command.add_argument("--lang", choices=_LANGUAGES, default="en", help="language of the names (default: %(default)s)")
+    command.set_defaults(run=_taxonomy)
+
+
+_COMMANDS: dict[str, Callable[[_Commands], None]] = {
+    "predict": _add_predict,
+    "report": _add_report,
+    "review": _add_review,
+    "train": _add_train,
+    "evaluate": _add_evaluate,
+    "serve": _add_serve,
+    "completion": _add_completion,
+    "taxonomy": _add_taxonomy,
+}
+
+
+def _parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; of one alone where that is asked for, as making the others takes 2 ms."""
+    parser = argparse.ArgumentParser(
+        prog="bounceml", description="Why did this mail bounce, and what should happen next?", formatter_class=_Help
+    )
+    parser.add_argument("--version", action="version", version=f"bounceml {__version__}")
+    commands = parser.add_subparsers(prog="bounceml", required=True, metavar="COMMAND")
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        _COMMANDS[name](commands)
     return parser
 
 
@@ -354,6 +389,9 @@ def _tell(message: str) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from bounceml import process
+
+    process.for_many()
     from bounceml import output, stream, work
     from bounceml.classifier import Classifier
     from bounceml.writers import format_of
@@ -373,7 +411,6 @@ def _predict(arguments: argparse.Namespace) -> int:
         policy=arguments.policy,
         rules=arguments.rules,
     )
-    work.for_many()
     classifier, form = load(), format_of(arguments.to)
     run = output.run_of(vars(arguments))
     with output.opened(path, run, settles=bool(arguments.imap_done), say=_tell) as out:
@@ -426,10 +463,10 @@ def _encoded(parts: Iterable[Part]) -> Iterator[Any]:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from bounceml import report, work
+    from bounceml import process, report
     from bounceml.classifier import Classifier
 
-    work.for_many()
+    process.for_many()
     found = report.write(
         arguments.inputs,
         arguments.output,
@@ -454,7 +491,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _review(arguments: argparse.Namespace) -> int:
     from datetime import date
 
-    from bounceml import dialogue, fill, labelled, review, stream, work
+    from bounceml import dialogue, fill, labelled, process, review, stream
     from bounceml.classifier import Classifier
 
     if arguments.filled:
@@ -471,7 +508,7 @@ def _review(arguments: argparse.Namespace) -> int:
         if not arguments.inputs or "-" in arguments.inputs:
             raise UsageError("a review asks on standard input; name the log as a file, or write a table: --to csv -o fill.csv")
     own = labelled.read_file(arguments.add_to) if arguments.add_to.exists() else []
-    work.for_many()
+    process.for_many()
     found = review.Wordings(Classifier.load(arguments.model), own, review.SURE if arguments.below is None else arguments.below)
     ours = {os.path.realpath(path) for path in (arguments.add_to, arguments.output) if path}
     entries = stream.entries(arguments.inputs, arguments.format, arguments.column, say=_tell, ours=ours)
@@ -607,7 +644,8 @@ def _taxonomy(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = _parser(*given[:1]).parse_args(given)
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()

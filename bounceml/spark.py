@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bounceml import __version__, arrow, artefact, work
+from bounceml import __version__, arrow, artefact, process
 from bounceml.classifier import Classifier
 from bounceml.errors import BouncemlError, InputError, UsageError
 
@@ -240,7 +240,7 @@ def _classifier(shipped: _Shipped) -> Classifier:
                 path.write_bytes(content)
             files = {option: Path(folder, path) for option, path in shipped.paths.items()}
             _opened[shipped.key] = Classifier.load(**shipped.options | files)
-        work.for_many()
+        process.for_many()
     return _opened[shipped.key]
 
 

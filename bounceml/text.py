@@ -23,15 +23,17 @@ from bounceml.values import Codes, Reading, Reply, Span
 if TYPE_CHECKING:
     import jieba
 
+# Patterns that few replies need are left as strings: `re` compiles them when they are first asked for, and keeps them.
+
 # --- normalising ------------------------------------------------------------------------------------------------
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\ufeff]")
 # Web pages hide addresses behind this text; a pasted reply then has it where the address was.
 _HIDDEN_ADDRESS = re.compile(r"\[email\s*protected\]", re.IGNORECASE)
 # "550-5.1.1 first\n550 5.1.1 last" (RFC 5321 section 4.2.1), also where the line ends are already lost.
-_CONTINUATION = re.compile(r"(?<=\S)\s*(?:\r?\n|\s)\s*([245]\d\d)-(?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
-_LAST_LINE = re.compile(r"\s*\r?\n\s*([245]\d\d)[ ](?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*")
-_MANY_BLANKS = re.compile(r"\s{20,}")  # the two above look from each of them to the last
+_CONTINUATION = r"(?<=\S)\s*(?:\r?\n|\s)\s*([245]\d\d)-(?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*"
+_LAST_LINE = r"\s*\r?\n\s*([245]\d\d)[ ](?:[245]\.\d{1,3}\.\d{1,3}\b)?[ ]*"
+_MANY_BLANKS = r"\s{20,}"  # the two above look from each of them to the last
 _FIRST_CODE = re.compile(r"([245]\d\d)-(?=\S| )")
 _HIDDEN_END = "rotected]"  # of the blank-separated parts of such a text, the one that shows it
 
@@ -51,13 +53,13 @@ def _join_lines(text: str) -> str:
     if not first:
         return text
     code = first[1]
-    text = _MANY_BLANKS.sub(lambda blanks: "\n" if "\n" in blanks[0] else " ", text)
+    text = re.sub(_MANY_BLANKS, lambda blanks: "\n" if "\n" in blanks[0] else " ", text)
 
     def drop(match: re.Match[str]) -> str:
         return " " if match[1] == code else match[0]
 
     head, tail = text[: first.end()], text[first.end() :]
-    tail = _LAST_LINE.sub(drop, _CONTINUATION.sub(drop, tail))
+    tail = re.sub(_LAST_LINE, drop, re.sub(_CONTINUATION, drop, tail))
     return f"{head[:-1]} {tail}"
 
 
@@ -139,12 +141,9 @@ _WORD = re.compile(r"(?<![<:=\w])[^\W\d_]{2,}")
 # --- an expired message that tells its last error ---------------------------------------------------------------
 
 # "554 5.4.7 … (last transfail: 452 4.2.2 …)", "Message expired: … <421 4.4.2 …>": the inner reply is the cause.
-_LAST_ERROR = re.compile(
-    r"""(?:\blast\ (?:transfail|error|attempt|response|reply|smtp\ error|status)[^:]{0,60}:\s*
+_LAST_ERROR = r"""(?xi)(?:\blast\ (?:transfail|error|attempt|response|reply|smtp\ error|status)[^:]{0,60}:\s*
         |\bexpired\b(?:[^<]|<(?:num|host|addr|ip)>){0,80}<(?=[245]\d\d[\s-]))
-        (?P<inner>(?:<\w+>|[^)>]){8,})[)>]?""",
-    re.VERBOSE | re.IGNORECASE,
-)
+        (?P<inner>(?:<\w+>|[^)>]){8,})[)>]?"""
 _EXPIRED = re.compile(
     r"\b[45]\.4\.7\b|\b(?:message|mail|delivery time|retry time)\w* (?:has |is |was |been )*(?:expired|too old|exceeded)\b"
     r"|\bqueue\w*\b.{0,20}\btoo long\b|\btoo long\b.{0,20}\bqueue|\bretry time(?:out)? (?:not reached|exceeded)"
@@ -173,8 +172,7 @@ def _without(words: re.Pattern[str], masked: str) -> str | None:
 
 def _unwrap(masked: str) -> tuple[str, bool]:
     """Return the reply that tells the cause, and whether the message expired around it."""
-    match = _LAST_ERROR.search(masked)
-    if match and _EXPIRED.search(masked):
+    if _EXPIRED.search(masked) and (match := re.search(_LAST_ERROR, masked)):
         return match["inner"].strip(), True
     if inner := _without(_GIVEN_UP, masked):
         return inner, True
@@ -292,8 +290,8 @@ def _seen(token: str) -> str:
     return _CODE.join([mark(form), *named]) + (_CHANGES if changes or not form else "")
 
 
-_CONNECTED = re.compile(r"\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
-_DOMAIN = re.compile(r"@([\w.-]+\.[a-z]{2,})", re.IGNORECASE)
+_CONNECTED = r"(?i)\bconnect(?:ing|ion)?(?:ed)?\s+(?:to|with)\s+(?:host\s+)?<?([\w.-]+\.[a-z]{2,})"
+_DOMAIN = r"(?i)@([\w.-]+\.[a-z]{2,})"
 
 
 def relations(text: str, recipient: str | None) -> str:
@@ -301,8 +299,8 @@ def relations(text: str, recipient: str | None) -> str:
 
     ``rel:host=domain``: the host connected to is the recipient's own domain, so no mail exchanger was found.
     """
-    connected = _CONNECTED.search(text)
-    domain = _DOMAIN.search(recipient or text)
+    connected = re.search(_CONNECTED, text)
+    domain = re.search(_DOMAIN, recipient or text)
     return "rel:host=domain" if connected and domain and connected[1].lower() == domain[1].lower() else ""
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
+from bounceml import process
 from bounceml.errors import BouncemlError
 from bounceml.stream import Entry, Read, idle
 from bounceml.values import Finding, Reply
@@ -39,17 +37,6 @@ class Part(NamedTuple):
 
 
 Answer = tuple[Entry, Iterable[Part]]
-
-
-def for_many() -> None:
-    """Prepare this process for millions of objects; called before anything imports pyarrow.
-
-    The garbage collector looks at new objects only now and then: they make no cycles, and it took 7 % of the time. Arrow takes its
-    memory from the system: 197 MB in place of 255 from Parquet to Parquet, and no slower.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000)
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 class Worker:
@@ -166,25 +153,13 @@ _worker: Worker | None = None  # that of this process, where it is one of a crew
 
 
 def _start(load: Callable[[], Judge], encode: Encode, explained: bool) -> None:
+    import signal
+
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
-    _end_with_parent()
-    for_many()
+    process.end_with_parent()
+    process.for_many()
     _worker = Worker(load(), lambda first: encode, explained)
-
-
-def _end_with_parent() -> None:
-    """See that this process ends where the one that writes was killed, and could not tell."""
-    from multiprocessing import parent_process
-    from threading import Thread
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent:
-            parent.join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def _work(task: Sequence[tuple[Read | None, Sequence[Any], int]]) -> list[list[Part]]:

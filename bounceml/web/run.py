@@ -15,16 +15,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import parent_process
 from pathlib import Path
-from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from bounceml import work
+from bounceml import process
 from bounceml.errors import UsageError
 from bounceml.web.settings import Settings
 
@@ -99,18 +97,10 @@ def _app(settings: Settings) -> FastAPI:
     """Return the service of this process."""
     from bounceml.web.app import create  # after PROMETHEUS_MULTIPROC_DIR is set
 
-    if parent_process():
-        Thread(target=_end_with_parent, daemon=True).start()
+    process.end_with_parent()
     app = create(settings)
-    work.for_many()
+    process.for_many()
     return app
-
-
-def _end_with_parent() -> None:
-    """End this process as soon as its parent has ended; one that was killed could not tell."""
-    if parent := parent_process():
-        parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _bound(host: str, port: int) -> socket.socket:
